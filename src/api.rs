@@ -1,0 +1,324 @@
+//! The wire: paths, header names, JSON bodies and problem codes, shared by server and client.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Tier;
+use crate::link::Kind;
+use crate::units::Timestamp;
+
+/// Header names of our own.
+pub mod header {
+    /// Names one request in logs and answers.
+    pub const REQUEST_ID: &str = "x-request-id";
+    /// SHA-256 of the issued certificate's DER, in hex.
+    pub const FINGERPRINT_SHA256: &str = "x-fingerprint-sha256";
+    /// SHA-1 of the issued certificate's DER, in hex.
+    pub const FINGERPRINT_SHA1: &str = "x-fingerprint-sha1";
+    /// Serial number of the issued certificate, in hex.
+    pub const CERTIFICATE_SERIAL: &str = "x-certificate-serial";
+    /// When the issued certificate ends, in Unix seconds.
+    pub const CERTIFICATE_EXPIRES: &str = "x-certificate-expires";
+    /// `1` when the certificate's client is an admin, else `0`.
+    pub const IS_ADMIN: &str = "x-is-admin";
+    /// RFC 9530.
+    pub const REPR_DIGEST: &str = "repr-digest";
+}
+
+/// A link, as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The short id.
+    pub id: String,
+    /// Where it can be fetched.
+    pub url: String,
+    /// What it leads to.
+    pub kind: Kind,
+    /// The name it is offered under.
+    pub name: Option<String>,
+    /// The media type of the bytes.
+    pub mime_type: String,
+    /// Bytes.
+    pub size: u64,
+    /// Of the bytes, in hex.
+    pub sha256: String,
+    /// When it was complete.
+    pub created_at: Timestamp,
+    /// When it ends; null is never.
+    pub expires_at: Option<Timestamp>,
+    /// Whether the first reader is the last.
+    pub burn: bool,
+    /// Whose it is, as far as the caller may know.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub owner: Option<String>,
+}
+
+/// `GET /api/links`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Links {
+    /// Newest first.
+    pub links: Vec<Link>,
+    /// Over all of them, not only this page.
+    pub stats: Stats,
+    /// `after` of the next page; null on the last.
+    pub next: Option<String>,
+}
+
+/// `GET /api/stats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Live links (the caller's own; an admin's: all).
+    pub links: u64,
+    /// Bytes of those links.
+    pub link_bytes: u64,
+    /// Bytes on disk under `files/`, orphans included.
+    pub bytes: u64,
+    /// Bytes there may be.
+    pub capacity: u64,
+}
+
+/// `PATCH /api/links/{id}`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// A new lifetime from now, such as `2h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    /// A new name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// `GET /api/whoami`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Whoami {
+    /// How far the server trusts the caller.
+    pub tier: Tier,
+    /// The client's name, if it has one.
+    pub name: Option<String>,
+    /// `admin`, `client` or null.
+    pub role: Option<String>,
+    /// Of the certificate the caller showed.
+    pub fingerprint_sha256: Option<String>,
+    /// Of the certificate the caller showed.
+    pub fingerprint_sha1: Option<String>,
+    /// When that certificate ends.
+    pub certificate_expires_at: Option<Timestamp>,
+    /// What applies to the caller.
+    pub limits: Limits,
+}
+
+/// What applies to a caller.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    /// Whether it may create links.
+    pub may_upload: bool,
+    /// Bytes one upload may have.
+    pub max_file_size: u64,
+    /// The lifetime of a link when none is asked for.
+    pub default_ttl: String,
+    /// The longest lifetime.
+    pub max_ttl: String,
+}
+
+/// RFC 9457, with the older programs' `error` and `hint`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// A URI that names the kind of problem.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time.
+    pub detail: String,
+    /// The same as `detail`.
+    pub error: String,
+    /// A stable word for programs.
+    pub code: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hint: Option<String>,
+    /// Names the request in the server's log.
+    #[serde(default)]
+    pub request_id: String,
+}
+
+/// `GET /pki/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PkiStatus {
+    /// Whether there is a CA.
+    pub enabled: bool,
+    /// The subject of the root.
+    pub common_name: String,
+    /// SHA-256 of the root's DER: what an invite pins.
+    pub root_fingerprint: String,
+    /// SHA-256 of the issuing CA's DER.
+    pub issuing_fingerprint: String,
+    /// When the root ends.
+    pub root_expires_at: Timestamp,
+    /// When the issuing CA ends.
+    pub issuing_expires_at: Timestamp,
+    /// Whether anyone may register without an invite.
+    pub open_registration: bool,
+}
+
+/// `POST /pki/invites`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewInvite {
+    /// The name of the client to be.
+    pub name: String,
+    /// Whether it will be an admin.
+    #[serde(default)]
+    pub admin: bool,
+    /// How long the invite holds, such as `24h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    /// An existing client's name is meant: the new certificate is one more of that client.
+    #[serde(default)]
+    pub existing: bool,
+    /// The address to put into the invite; else the server's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// An invite just made: the only time its secret is seen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MadeInvite {
+    /// Names it in lists.
+    pub id: String,
+    /// What `ddrop cert --configure` takes.
+    pub invite: String,
+    /// What `Authorization: Invite` and EST's password take.
+    pub secret: String,
+    /// The name of the client to be.
+    pub name: String,
+    /// Whether it will be an admin.
+    pub admin: bool,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// An invite in a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Invite {
+    /// Names it.
+    pub id: String,
+    /// The name of the client to be.
+    pub name: String,
+    /// Whether it will be an admin.
+    pub admin: bool,
+    /// `open`, `used`, `withdrawn` or `expired`.
+    pub status: String,
+    /// Who made it.
+    pub created_by: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// When it was used.
+    pub used_at: Option<Timestamp>,
+}
+
+/// A certificate in a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Serial number in hex.
+    pub serial: String,
+    /// The client's name.
+    pub name: Option<String>,
+    /// Whether that client is an admin.
+    pub admin: bool,
+    /// `client`, `server`, `trusted`, `issuing` or `ocsp`.
+    pub profile: String,
+    /// The subject.
+    pub subject: String,
+    /// Of the DER.
+    pub fingerprint_sha256: String,
+    /// Of the DER.
+    pub fingerprint_sha1: String,
+    /// Valid from.
+    pub not_before: Timestamp,
+    /// Valid until.
+    pub not_after: Timestamp,
+    /// `valid`, `expired` or `revoked`.
+    pub status: String,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// Why, as RFC 5280 names it (`keyCompromise`).
+    pub reason: Option<String>,
+}
+
+/// `GET /pki/certs`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Certificates {
+    /// Newest first.
+    pub certs: Vec<Certificate>,
+}
+
+/// `POST /pki/revoke`: exactly one of the first three.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// One certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// One certificate, by SHA-256 or SHA-1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// Every certificate of one client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// RFC 5280's name for the reason, such as `keyCompromise`; `unspecified` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What `POST /pki/revoke` did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Revoked {
+    /// The certificates meant, as they stand now.
+    pub certs: Vec<Certificate>,
+    /// How many of them this request revoked; the others had been.
+    pub changed: usize,
+}
+
+/// `POST /pki/issue`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issue {
+    /// The name of the client.
+    pub common_name: String,
+    /// How long the certificate lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+    /// Whether the client is an admin.
+    #[serde(default)]
+    pub admin: bool,
+    /// A signing request in PEM; without it a key is made and a PKCS#12 file answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csr: Option<String>,
+}
+
+/// What `POST /pki/issue` answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Issued {
+    /// The chain in PEM, leaf first, when a request was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// A PKCS#12 file in base64, when none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pkcs12: Option<String>,
+    /// Its password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pkcs12_password: Option<String>,
+    /// Serial number in hex.
+    pub serial: String,
+    /// Of the DER.
+    pub fingerprint_sha256: String,
+    /// Of the DER.
+    pub fingerprint_sha1: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
