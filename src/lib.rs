@@ -6,6 +6,7 @@
 //!
 //! | floor | module | one line |
 //! | --- | --- | --- |
+//! | 1 | [`store`] | rows and bytes, and the order of effects between them |
 //! | 1 | [`access`] | whether a principal may do a thing; a yes is a permit |
 //! | 1 | [`token`] | bearer tokens and invites: made, read, hashed |
 //! | 0 | [`api`] | the wire: paths, headers, bodies; shared by server and client |
@@ -19,5 +20,6 @@ pub mod api;
 pub mod clock;
 pub mod identity;
 pub mod link;
+pub mod store;
 pub mod token;
 pub mod units;

@@ -1,0 +1,215 @@
+//! Bytes on the local disk: `files/ab/cd/abcd…`, with `.part` at the end while they come.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+use super::{Blobs, Found, Write};
+use crate::store::{Error, Span};
+
+mod reader;
+mod writer;
+
+/// The ending of a file that is not whole yet.
+const PART: &str = ".part";
+
+/// A folder of files.
+pub(in crate::store) struct Disk {
+    root: PathBuf,
+}
+
+impl Disk {
+    pub(in crate::store) fn open(root: &Path) -> Result<Self, Error> {
+        make_folder(root)?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, Error> {
+        if !is_name(name) {
+            return Err(Error::Damaged(format!("'{name}' is not the name of a file of ours")));
+        }
+        let (first, second) = (name.get(..2).unwrap_or_default(), name.get(2..4).unwrap_or_default());
+        Ok(self.root.join(first).join(second).join(name))
+    }
+}
+
+/// Names are 32 lower-case hex digits, so they can never be a way out of the folder.
+fn is_name(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// Makes a folder that only we can look into, with its parents; one that is there stays as it is.
+pub(in crate::store) fn make_folder(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| Error::io("make the folder", path, source))?;
+    sync_folder(path.parent().unwrap_or(Path::new("/")))
+}
+
+/// Makes what happened in a folder durable.
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let synced = File::open(path).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| Error::io("sync the folder", path, source))
+}
+
+fn part(path: &Path) -> PathBuf {
+    path.with_extension(PART.trim_start_matches('.'))
+}
+
+fn remove(path: &Path) -> Result<u64, Error> {
+    let size = match std::fs::symlink_metadata(path) {
+        Ok(facts) => facts.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(source) => return Err(Error::io("look at", path, source)),
+    };
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(size),
+        // Another sweeper was first.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(source) => Err(Error::io("delete", path, source)),
+    }
+}
+
+fn folders(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = vec![path.to_owned()];
+    let mut next = 0;
+    while let Some(folder) = found.get(next).cloned() {
+        next += 1;
+        for entry in entries(&folder)? {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                found.push(entry.path());
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn entries(folder: &Path) -> Result<Vec<std::fs::DirEntry>, Error> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => entries.collect::<Result<_, _>>().map_err(|source| Error::io("list", folder, source)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(Error::io("list", folder, source)),
+    }
+}
+
+fn name_of(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    Some(name.strip_suffix(PART).unwrap_or(name)).filter(|name| is_name(name))
+}
+
+fn total(root: &Path, skip: &HashSet<String>) -> Result<u64, Error> {
+    let mut sum = 0;
+    for folder in folders(root)? {
+        for entry in entries(&folder)? {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            // One that went away in between counts nothing.
+            let size = entry.metadata().map_or(0, |facts| facts.len());
+            if name_of(&entry.path()).is_none_or(|name| !skip.contains(name)) {
+                sum += size;
+            }
+        }
+    }
+    Ok(sum)
+}
+
+/// Does what may wait for the disk where that holds nobody up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Closed)?
+}
+
+impl Blobs for Disk {
+    fn create(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Write>, Error>> {
+        let path = self.path(name);
+        blocking(move || {
+            let path = path?;
+            if let Some(folder) = path.parent()
+                && !folder.is_dir()
+            {
+                make_folder(folder)?;
+                // The folder above may be new as well.
+                if let Some(above) = folder.parent().and_then(Path::parent) {
+                    sync_folder(above)?;
+                }
+            }
+            let part = part(&path);
+            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
+            let file = file.map_err(|source| Error::io("make", &part, source))?;
+            let writer: Box<dyn Write> = Box::new(writer::Writer::new(file, part, path));
+            Ok(writer)
+        })
+        .boxed()
+    }
+
+    fn open(
+        &self,
+        name: &str,
+        size: u64,
+        span: Span,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, io::Result<Bytes>>, Error>> {
+        let path = self.path(name);
+        async move { reader::open(&path?, size, span) }.boxed()
+    }
+
+    fn remove(&self, name: &str) -> BoxFuture<'_, Result<u64, Error>> {
+        let path = if name.is_empty() { Ok(None) } else { self.path(name).map(Some) };
+        blocking(move || {
+            let Some(path) = path? else { return Ok(0) };
+            let freed = remove(&path)? + remove(&part(&path))?;
+            if freed > 0
+                && let Some(folder) = path.parent()
+            {
+                sync_folder(folder)?;
+            }
+            Ok(freed)
+        })
+        .boxed()
+    }
+
+    fn total(&self, skip: HashSet<String>) -> BoxFuture<'_, Result<u64, Error>> {
+        let root = self.root.clone();
+        blocking(move || total(&root, &skip)).boxed()
+    }
+
+    fn folders(&self) -> BoxFuture<'_, Result<Vec<PathBuf>, Error>> {
+        let root = self.root.clone();
+        blocking(move || folders(&root)).boxed()
+    }
+
+    fn within(&self, folder: &Path) -> BoxFuture<'_, Result<Vec<Found>, Error>> {
+        let folder = folder.to_owned();
+        blocking(move || {
+            let files =
+                entries(&folder)?.into_iter().filter(|entry| !entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            Ok(files
+                .map(|entry| Found { blob: name_of(&entry.path()).map(str::to_owned), path: entry.path() })
+                .collect())
+        })
+        .boxed()
+    }
+
+    fn remove_stray(&self, file: &Found) -> BoxFuture<'_, Result<u64, Error>> {
+        let path = file.path.clone();
+        blocking(move || remove(&path)).boxed()
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), Error>> {
+        let path = self.root.join(format!(".probe-{}", std::process::id()));
+        blocking(move || {
+            std::fs::write(&path, b"probe").map_err(|source| Error::io("write", &path, source))?;
+            std::fs::remove_file(&path).map_err(|source| Error::io("delete", &path, source))
+        })
+        .boxed()
+    }
+}

@@ -1,0 +1,344 @@
+//! What every backend must do, run on each of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+
+use super::blobs::{Blobs, disk::Disk};
+use super::ledger::{Links, Phase, Query, Reservation, Writer, sqlite::Sqlite};
+use super::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Revoked, Trust};
+use super::{Error, Paging, Span};
+use crate::identity::{ClientId, Fingerprint, Owner, Sha256};
+use crate::link::{Change, FileName, Kind, Link, LinkId};
+use crate::units::{Timestamp, Ttl};
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+fn owner(name: &str) -> Owner {
+    Owner::Client(ClientId::from_kept(name.to_owned()))
+}
+
+async fn ready_link(links: &dyn Links, owner: Owner, name: &str, created: i64, expires: Option<i64>) -> Link {
+    let id = LinkId::random().expect("random bytes");
+    let blob = Sha256::of(id.as_str().as_bytes()).to_string()[..32].to_owned();
+    let row =
+        Reservation { id: id.clone(), kind: Kind::File, owner: owner.clone(), blob: blob.clone(), now: at(created) };
+    links.reserve(row).await.expect("reserved");
+    let link = Link {
+        id,
+        kind: Kind::File,
+        owner,
+        name: FileName::clean(name),
+        mime: "text/plain".into(),
+        size: 10,
+        sha256: Sha256([3; 32]),
+        blob,
+        created_at: at(created),
+        expires_at: expires.map(at),
+        burn: false,
+    };
+    links.seal(&link).await.expect("sealed");
+    link
+}
+
+/// A row goes one way, whatever is asked of it twice.
+async fn rows_go_one_way(links: &dyn Links) {
+    let link = ready_link(links, owner("a"), "x", 1, Some(100)).await;
+    let row = links.find(&link.id).await.expect("read").expect("a row");
+    assert_eq!((row.phase, &row.link), (Phase::Ready, &link));
+    assert!(links.seal(&link).await.is_err(), "sealed twice");
+    links.release(&link.id).await.expect("a ready row is not released");
+    assert!(links.find(&link.id).await.expect("read").is_some());
+    let doomed = links.doom(&link.id, at(50)).await.expect("written").expect("something to delete");
+    assert_eq!(doomed.blob, link.blob);
+    assert_eq!(links.doom(&link.id, at(60)).await.expect("written").as_ref(), Some(&doomed), "until it is buried");
+    assert!(links.change(&link.id, Change::default(), at(50)).await.expect("written").is_none());
+    links.bury(&link.id, at(61)).await.expect("written");
+    links.bury(&link.id, at(62)).await.expect("written");
+    assert_eq!(links.doom(&link.id, at(63)).await.expect("written"), None);
+    let row = links.find(&link.id).await.expect("read").expect("a memory");
+    assert_eq!((row.phase, row.ended_at), (Phase::Buried, Some(at(50))));
+    assert_eq!(links.forget(at(50), 10).await.expect("written"), 0);
+    assert_eq!(links.forget(at(51), 10).await.expect("written"), 1);
+    assert!(links.find(&link.id).await.expect("read").is_none());
+}
+
+async fn one_of_many_claims(links: Arc<dyn Links>) {
+    let link = ready_link(&*links, owner("a"), "x", 1, None).await;
+    let claims = (0..20).map(|_| {
+        let (links, id) = (Arc::clone(&links), link.id.clone());
+        tokio::spawn(async move { links.claim(&id, at(5)).await.expect("written") })
+    });
+    let mut won = 0;
+    for claim in claims.collect::<Vec<_>>() {
+        won += usize::from(claim.await.expect("no panic"));
+    }
+    assert_eq!(won, 1);
+    let late = ready_link(&*links, owner("a"), "x", 1, Some(5)).await;
+    assert!(!links.claim(&late.id, at(5)).await.expect("written"), "its time is over");
+}
+
+async fn overdue_rows_are_found_oldest_first(links: &dyn Links) {
+    let later = ready_link(links, owner("o"), "x", 1, Some(30)).await;
+    let sooner = ready_link(links, owner("o"), "x", 1, Some(20)).await;
+    let never = ready_link(links, owner("o"), "x", 1, None).await;
+    let due = links.doom_overdue(at(30), 1).await.expect("written");
+    assert_eq!(due.iter().map(|d| &d.id).collect::<Vec<_>>(), [&sooner.id]);
+    let due = links.doom_overdue(at(30), 10).await.expect("written");
+    assert_eq!(due.iter().map(|d| &d.id).collect::<Vec<_>>(), [&later.id]);
+    assert_eq!(links.doomed(at(30), 10).await.expect("read").len(), 2);
+    assert_eq!(links.find(&never.id).await.expect("read").map(|row| row.phase), Some(Phase::Ready));
+}
+
+async fn lists_are_paged_and_counted(links: &dyn Links) {
+    let mut made = Vec::new();
+    for n in 0..5 {
+        made.insert(0, ready_link(links, owner("p"), &format!("100%_{n}.txt"), 10 + n / 2, None).await);
+    }
+    ready_link(links, owner("q"), "1000x0.txt", 10, None).await;
+    let over = ready_link(links, owner("p"), "over.txt", 99, Some(100)).await;
+    let page = async |owner: Option<Owner>, after: Option<LinkId>, search: Option<&str>, limit: u32| {
+        let paging = Paging { limit, after, search: search.map(str::to_owned) };
+        links.list(Query { owner, paging, now: at(100) }).await.expect("read")
+    };
+    made.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+    let first = page(Some(owner("p")), None, None, 2).await;
+    assert_eq!(first, made[..3], "one more than the limit tells that there is more");
+    let second = page(Some(owner("p")), Some(made[1].id.clone()), None, 2).await;
+    assert_eq!(second, made[2..5]);
+    links.doom(&made[1].id, at(100)).await.expect("written");
+    let again = page(Some(owner("p")), Some(made[1].id.clone()), None, 2).await;
+    assert_eq!(again, made[2..5], "a page begins after one that has gone");
+    assert_eq!(page(None, None, Some("100%_"), 10).await.len(), 4, "signs of the query language are only signs");
+    assert_eq!(page(None, None, Some("TXT"), 10).await.len(), 5);
+    let totals = links.totals(Some(owner("p")), at(100)).await.expect("read");
+    assert_eq!((totals.links, totals.bytes), (4, 40), "without {}", over.id);
+    assert_eq!(links.totals(Some(owner("nobody")), at(100)).await.expect("read").links, 0);
+}
+
+async fn pending_rows_are_told_apart(links: &dyn Links) {
+    let id = LinkId::random().expect("random bytes");
+    let row = Reservation { id: id.clone(), kind: Kind::File, owner: owner("a"), blob: "b".repeat(32), now: at(1) };
+    links.reserve(row.clone()).await.expect("reserved");
+    assert!(links.reserve(row).await.is_err(), "an id is given once");
+    let pending = links.pending().await.expect("read");
+    assert_eq!(pending.iter().find(|p| p.id == id).map(|p| p.writer), Some(Writer::This));
+    let known = links.known_blobs(vec!["b".repeat(32), "c".repeat(32)]).await.expect("read");
+    assert_eq!(known, ["b".repeat(32)].into());
+    links.release(&id).await.expect("written");
+    assert!(links.find(&id).await.expect("read").is_none());
+}
+
+async fn changes_are_kept(links: &dyn Links) {
+    let link = ready_link(links, owner("a"), "old", 1, Some(100)).await;
+    let ttl = Ttl::For(Duration::from_secs(500));
+    let change = Change { ttl: Some(ttl), name: FileName::clean("new") };
+    let changed = links.change(&link.id, change, at(50)).await.expect("written").expect("live");
+    assert_eq!((changed.expires_at, changed.name.as_ref().map(FileName::as_str)), (Some(at(550)), Some("new")));
+    assert_eq!(links.find(&link.id).await.expect("read").expect("a row").link, changed);
+}
+
+#[tokio::test]
+async fn sqlite_keeps_links() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let links: Arc<dyn Links> = Arc::new(Sqlite::open(folder.path()).expect("opened"));
+    rows_go_one_way(&*links).await;
+    one_of_many_claims(Arc::clone(&links)).await;
+    pending_rows_are_told_apart(&*links).await;
+    changes_are_kept(&*links).await;
+    links.close().await;
+    assert!(matches!(links.find(&LinkId::random().expect("random bytes")).await, Err(Error::Closed)));
+    let fresh = tempfile::tempdir().expect("a folder");
+    overdue_rows_are_found_oldest_first(&Sqlite::open(fresh.path()).expect("opened")).await;
+    let fresh = tempfile::tempdir().expect("a folder");
+    lists_are_paged_and_counted(&Sqlite::open(fresh.path()).expect("opened")).await;
+}
+
+fn certificate(seed: u8, client: &ClientId) -> Certificate {
+    Certificate {
+        fingerprint: Fingerprint::of(&[seed]),
+        serial: format!("{seed:02x}"),
+        client: Some(client.clone()),
+        profile: "client".into(),
+        subject: format!("CN={seed}"),
+        issuer: Some(Sha256([9; 32])),
+        not_before: at(1),
+        not_after: at(1000 + i64::from(seed)),
+        created_at: at(i64::from(seed)),
+        revoked: None,
+        der: Some(vec![seed]),
+    }
+}
+
+fn client(id: &str, name: &str) -> Client {
+    Client { id: ClientId::from_kept(id.into()), name: name.into(), admin: false, created_at: at(1) }
+}
+
+fn invite(id: &str, expires: i64) -> Invite {
+    Invite {
+        id: id.into(),
+        hash: Sha256::of(id.as_bytes()),
+        name: "alice".into(),
+        admin: false,
+        client: None,
+        created_by: "operator".into(),
+        created_at: at(1),
+        expires_at: at(expires),
+        used_at: None,
+        withdrawn_at: None,
+    }
+}
+
+async fn an_invite_enrols_one(trust: Arc<dyn Trust>) {
+    trust.invite(invite("i1", 100)).await.expect("kept");
+    let racers: Vec<_> = (0..8)
+        .map(|n| {
+            let trust = Arc::clone(&trust);
+            tokio::spawn(async move {
+                let alice = client(&format!("c{n}"), &format!("alice{n}"));
+                let enrolment = Enrolment {
+                    invite: Some(("i1".into(), at(50))),
+                    certificate: certificate(n, &alice.id),
+                    client: Some(alice),
+                };
+                trust.enroll(enrolment).await.expect("written")
+            })
+        })
+        .collect();
+    let mut done = 0;
+    for racer in racers {
+        match racer.await.expect("no panic") {
+            Enrolled::Done => done += 1,
+            Enrolled::InviteSpent => {}
+            Enrolled::NameTaken => panic!("the names differ"),
+        }
+    }
+    assert_eq!(done, 1);
+    assert_eq!(trust.clients().await.expect("read").len(), 1, "the losers left nothing");
+    let used = trust.invite_by_hash(Sha256::of(b"i1")).await.expect("read").expect("an invite");
+    assert_eq!(used.used_at, Some(at(50)));
+    assert!(!trust.withdraw_invite("i1", at(60)).await.expect("written"), "it was used");
+}
+
+async fn invites_end(trust: &dyn Trust) {
+    trust.invite(invite("late", 10)).await.expect("kept");
+    trust.invite(invite("back", 100)).await.expect("kept");
+    assert!(trust.withdraw_invite("back", at(5)).await.expect("written"));
+    for id in ["late", "back", "never"] {
+        let enrolment = Enrolment {
+            invite: Some((id.into(), at(10))),
+            client: None,
+            certificate: certificate(100, &ClientId::from_kept("x".into())),
+        };
+        assert_eq!(trust.enroll(enrolment).await.expect("written"), Enrolled::InviteSpent, "{id}");
+    }
+}
+
+async fn a_refused_enrolment_leaves_the_invite(trust: &dyn Trust) {
+    trust.invite(invite("i2", 100)).await.expect("kept");
+    let bob = client("bob1", "bob");
+    let first = Enrolment { invite: None, certificate: certificate(20, &bob.id), client: Some(bob.clone()) };
+    assert_eq!(trust.enroll(first).await.expect("written"), Enrolled::Done);
+    let other = client("bob2", "bob");
+    let second =
+        Enrolment { invite: Some(("i2".into(), at(5))), certificate: certificate(21, &other.id), client: Some(other) };
+    assert_eq!(trust.enroll(second).await.expect("written"), Enrolled::NameTaken);
+    let left = trust.invite_by_hash(Sha256::of(b"i2")).await.expect("read").expect("an invite");
+    assert_eq!(left.used_at, None);
+    let one_more = Enrolment { invite: None, certificate: certificate(22, &bob.id), client: Some(bob) };
+    assert_eq!(trust.enroll(one_more).await.expect("written"), Enrolled::Done, "a client may have several");
+}
+
+async fn revocation_is_seen_and_raises_the_epoch(trust: &dyn Trust) {
+    let carol = client("carol", "carol");
+    let own = certificate(40, &carol.id);
+    let before = trust.epoch();
+    let enrolment = Enrolment { invite: None, certificate: own.clone(), client: Some(carol.clone()) };
+    trust.enroll(enrolment).await.expect("written");
+    let enrolled = trust.epoch();
+    assert_ne!(before, enrolled);
+    let how = Revoked { at: at(77), reason: 1 };
+    let sha256 = own.fingerprint.sha256;
+    assert_eq!(trust.revoke(vec![sha256], how).await.expect("written"), [sha256]);
+    assert_ne!(trust.epoch(), enrolled);
+    assert!(trust.revoke(vec![sha256], Revoked { at: at(99), reason: 4 }).await.expect("written").is_empty());
+    for key in [Key::Sha256(sha256), Key::Sha1(own.fingerprint.sha1), Key::Serial(own.serial.clone())] {
+        let found = trust.known(key).await.expect("read").expect("known");
+        assert_eq!((found.certificate.revoked, found.client.as_ref()), (Some(how), Some(&carol)));
+    }
+    assert_eq!(trust.der(sha256).await.expect("read"), Some(vec![40]));
+    let revoked = Certificates { revoked: true, issuer: Some(Sha256([9; 32])), not_after: Some(at(100)), client: None };
+    assert_eq!(trust.certificates(revoked).await.expect("read").len(), 1);
+    let own = Certificates { client: Some(carol.id), ..Certificates::default() };
+    assert_eq!(trust.certificates(own).await.expect("read").len(), 1);
+}
+
+#[tokio::test]
+async fn sqlite_keeps_trust() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trust: Arc<dyn Trust> = Arc::new(Sqlite::open(folder.path()).expect("opened"));
+    an_invite_enrols_one(Arc::clone(&trust)).await;
+    invites_end(&*trust).await;
+    a_refused_enrolment_leaves_the_invite(&*trust).await;
+    revocation_is_seen_and_raises_the_epoch(&*trust).await;
+    assert_eq!(trust.next_number("crl").await.expect("written"), 1);
+    assert_eq!(trust.next_number("crl").await.expect("written"), 2);
+    trust.set_value("where", "here").await.expect("written");
+    assert_eq!(trust.value("where").await.expect("read").as_deref(), Some("here"));
+}
+
+#[tokio::test]
+async fn another_process_sees_a_change_of_trust_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Sqlite::open(folder.path()).expect("opened");
+    let operator = Sqlite::open(folder.path()).expect("opened");
+    let before = server.epoch();
+    let dave = client("dave", "dave");
+    let enrolment = Enrolment { invite: None, certificate: certificate(1, &dave.id), client: Some(dave) };
+    operator.enroll(enrolment).await.expect("written");
+    assert_ne!(server.epoch(), before);
+    assert!(server.known(Key::Serial("01".into())).await.expect("read").is_some());
+}
+
+async fn bytes_come_back(blobs: &dyn Blobs) {
+    let name = "0123456789abcdef0123456789abcdef";
+    let bytes: Vec<u8> = (0..600_000_u32).map(|n| (n % 251) as u8).collect();
+    let mut writer = blobs.create(name).await.expect("made");
+    for piece in bytes.chunks(10_000) {
+        writer.write(Bytes::copy_from_slice(piece)).await.expect("written");
+    }
+    let size = bytes.len() as u64;
+    let whole = Span { start: 0, length: size };
+    assert!(blobs.open(name, size, whole).await.is_err(), "not there before it is whole");
+    assert_eq!(writer.finish().await.expect("durable"), Sha256::of(&bytes));
+    for span in [
+        whole,
+        Span { start: 0, length: 0 },
+        Span { start: 299_999, length: 270_000 },
+        Span { start: size - 1, length: 1 },
+    ] {
+        let pieces: Vec<Bytes> = blobs.open(name, size, span).await.expect("opened").try_collect().await.expect("read");
+        assert!(pieces.iter().all(|piece| piece.len() <= 256 * 1024));
+        let (start, end) = (span.start as usize, (span.start + span.length) as usize);
+        assert_eq!(pieces.concat(), bytes[start..end]);
+    }
+    assert!(blobs.open(name, size, Span { start: size, length: 1 }).await.is_err());
+    assert!(blobs.open(name, size + 1, whole).await.is_err(), "shorter than its row says");
+    assert_eq!(blobs.total(std::collections::HashSet::new()).await.expect("counted"), size);
+    assert_eq!(blobs.remove(name).await.expect("deleted"), size);
+    assert_eq!(blobs.remove(name).await.expect("no error"), 0);
+    assert_eq!(blobs.remove("").await.expect("no error"), 0);
+    assert!(blobs.create("../../etc/passwd").await.is_err());
+}
+
+#[tokio::test]
+async fn the_disk_keeps_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Disk::open(folder.path()).expect("opened");
+    bytes_come_back(&disk).await;
+    disk.probe().await.expect("writable");
+}

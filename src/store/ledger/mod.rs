@@ -1,0 +1,142 @@
+//! Rows: what every database behind the store must do.
+//!
+//! A method that changes something has made it durable when its future is ready. Absence is `Ok(None)`, failure `Err`.
+
+use std::collections::HashSet;
+
+use futures_util::future::BoxFuture;
+
+use super::{Error, Paging};
+use crate::identity::Owner;
+use crate::link::{Change, Kind, Link, LinkId};
+use crate::units::Timestamp;
+
+pub(super) mod sqlite;
+
+/// How far a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Reserved; its bytes are coming.
+    Pending,
+    /// Its bytes are whole and on disk.
+    Ready,
+    /// Ended; its bytes are to be deleted.
+    Doomed,
+    /// Ended, and its bytes are gone.
+    Buried,
+}
+
+/// A link's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// The link; of a pending row only what was reserved is true.
+    pub(super) link: Link,
+    pub(super) phase: Phase,
+    /// When it ended, for a doomed or buried row.
+    pub(super) ended_at: Option<Timestamp>,
+}
+
+/// What is known when bytes begin to come.
+#[derive(Clone, Debug)]
+pub(super) struct Reservation {
+    pub(super) id: LinkId,
+    pub(super) kind: Kind,
+    pub(super) owner: Owner,
+    pub(super) blob: String,
+    pub(super) now: Timestamp,
+}
+
+/// A row whose bytes must go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Doomed {
+    pub(super) id: LinkId,
+    pub(super) blob: String,
+}
+
+/// A row whose bytes are coming, or will never come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pending {
+    pub(super) id: LinkId,
+    pub(super) blob: String,
+    pub(super) writer: Writer,
+}
+
+/// Who reserved a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// This process.
+    This,
+    /// Another one that still runs.
+    Alive,
+    /// One that runs no more.
+    Dead,
+}
+
+/// Which links a list is of.
+#[derive(Clone, Debug)]
+pub(super) struct Query {
+    pub(super) owner: Option<Owner>,
+    /// One more than its limit is answered, if there are so many.
+    pub(super) paging: Paging,
+    pub(super) now: Timestamp,
+}
+
+/// Live links and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) links: u64,
+    pub(super) bytes: u64,
+}
+
+/// The rows of links.
+pub(super) trait Links: Send + Sync {
+    /// Makes a pending row.
+    fn reserve(&self, row: Reservation) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Pending → ready. An error if the row is not pending any more.
+    fn seal(&self, link: &Link) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Deletes a pending row; no error if there is none.
+    fn release(&self, id: &LinkId) -> BoxFuture<'_, Result<(), Error>>;
+
+    fn find(&self, id: &LinkId) -> BoxFuture<'_, Result<Option<Row>, Error>>;
+
+    /// Ready → doomed, for exactly one of those who ask.
+    fn claim(&self, id: &LinkId, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>>;
+
+    /// Ready or doomed → doomed; what there is to delete, if anything.
+    fn doom(&self, id: &LinkId, now: Timestamp) -> BoxFuture<'_, Result<Option<Doomed>, Error>>;
+
+    /// Ready and over at `now` → doomed, oldest first.
+    fn doom_overdue(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>>;
+
+    /// Doomed rows that ended at `before` or earlier.
+    fn doomed(&self, before: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>>;
+
+    /// Doomed → buried; no error if it is buried already.
+    fn bury(&self, id: &LinkId, now: Timestamp) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Deletes buried rows that ended before `before`; answers how many.
+    fn forget(&self, before: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, Error>>;
+
+    /// All pending rows.
+    fn pending(&self) -> BoxFuture<'_, Result<Vec<Pending>, Error>>;
+
+    /// Which of these names a row that is not buried refers to.
+    fn known_blobs(&self, names: Vec<String>) -> BoxFuture<'_, Result<HashSet<String>, Error>>;
+
+    /// Changes a row that is ready and not over at `now`.
+    fn change(&self, id: &LinkId, change: Change, now: Timestamp) -> BoxFuture<'_, Result<Option<Link>, Error>>;
+
+    /// Live links, newest first.
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<Link>, Error>>;
+
+    /// Live links of an owner, or of all; costs the same however many there are.
+    fn totals(&self, owner: Option<Owner>, now: Timestamp) -> BoxFuture<'_, Result<Totals, Error>>;
+
+    /// Housekeeping of the database's own, now and then.
+    fn tidy(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Waits for what is still to be written; afterwards every call is [`Error::Closed`].
+    fn close(&self) -> BoxFuture<'_, ()>;
+}

@@ -1,0 +1,336 @@
+//! The rows of links in SQL.
+
+use std::collections::HashSet;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
+use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
+
+use super::{Sqlite, epoch};
+use crate::identity::{Owner, Sha256};
+use crate::link::{Change, FileName, Link, LinkId};
+use crate::store::ledger::{Doomed, Links, Pending, Phase, Query, Reservation, Row, Totals};
+use crate::store::{Error, millis};
+use crate::units::Timestamp;
+
+const COLUMNS: &str = "id, phase, kind, owner, name, mime, size, sha256, blob, created_at, expires_at, ended_at, burn";
+
+fn phase(number: i64) -> Option<Phase> {
+    match number {
+        0 => Some(Phase::Pending),
+        1 => Some(Phase::Ready),
+        2 => Some(Phase::Doomed),
+        3 => Some(Phase::Buried),
+        _ => None,
+    }
+}
+
+/// Reads a row of [`COLUMNS`].
+fn read(row: &SqlRow<'_>) -> Result<Row, Error> {
+    let id: String = row.get(0)?;
+    let damaged = |what: &str| Error::Damaged(format!("the row of link {id} has no usable {what}"));
+    let kind: String = row.get(2)?;
+    let owner: String = row.get(3)?;
+    let name: Option<String> = row.get(4)?;
+    let digest: Vec<u8> = row.get(7)?;
+    let sha256 = if digest.is_empty() { [0; 32] } else { digest.try_into().map_err(|_| damaged("digest"))? };
+    let time = |column: usize| Ok::<_, Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis));
+    Ok(Row {
+        phase: phase(row.get(1)?).ok_or_else(|| damaged("phase"))?,
+        ended_at: time(11)?,
+        link: Link {
+            id: id.parse().map_err(|_| damaged("id"))?,
+            kind: kind.parse().map_err(|_| damaged("kind"))?,
+            owner: owner.parse().map_err(|_| damaged("owner"))?,
+            name: name.as_deref().and_then(FileName::clean),
+            mime: row.get(5)?,
+            size: row.get::<_, i64>(6)?.unsigned_abs(),
+            sha256: Sha256(sha256),
+            blob: row.get(8)?,
+            created_at: time(9)?.ok_or_else(|| damaged("time"))?,
+            expires_at: time(10)?,
+            burn: row.get(12)?,
+        },
+    })
+}
+
+fn find(connection: &Connection, id: &str) -> Result<Option<Row>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM links WHERE id = ?1");
+    connection.prepare_cached(&sql)?.query_row([id], |row| Ok(read(row))).optional()?.transpose()
+}
+
+fn doomed(row: &SqlRow<'_>) -> Result<Doomed, Error> {
+    let id: String = row.get(0)?;
+    let blob = row.get(1)?;
+    Ok(Doomed { id: id.parse().map_err(|_| Error::Damaged(format!("the row of link {id} has no usable id")))?, blob })
+}
+
+fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: impl Fn(&SqlRow<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+/// A pattern for `LIKE … ESCAPE '\'` that finds `text` itself.
+fn containing(text: &str) -> String {
+    let mut pattern = String::from("%");
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}
+
+fn list(connection: &Connection, query: &Query) -> Result<Vec<Link>, Error> {
+    // The page after one that has gone begins where it stood, which only its row could tell; that is kept a week.
+    let place = match &query.paging.after {
+        None => None,
+        Some(id) => match find(connection, id.as_str())? {
+            Some(row) => Some((millis(row.link.created_at), id.as_str().to_owned())),
+            None => return Ok(Vec::new()),
+        },
+    };
+    let mut sql = format!("SELECT {COLUMNS} FROM links WHERE phase = 1 AND (expires_at IS NULL OR expires_at > ?1)");
+    let mut values: Vec<Box<dyn rusqlite::ToSql>> = vec![Box::new(millis(query.now))];
+    if let Some(owner) = &query.owner {
+        values.push(Box::new(owner.to_string()));
+        sql.push_str(&format!(" AND owner = ?{}", values.len()));
+    }
+    if let Some((created, id)) = place {
+        values.push(Box::new(created));
+        values.push(Box::new(id));
+        sql.push_str(&format!(" AND (created_at, id) < (?{}, ?{})", values.len() - 1, values.len()));
+    }
+    if let Some(text) = &query.paging.search {
+        values.push(Box::new(containing(text)));
+        sql.push_str(&format!(" AND name LIKE ?{} ESCAPE '\\'", values.len()));
+    }
+    values.push(Box::new(i64::from(query.paging.limit) + 1));
+    sql.push_str(&format!(" ORDER BY created_at DESC, id DESC LIMIT ?{}", values.len()));
+    let values: Vec<&dyn rusqlite::ToSql> = values.iter().map(AsRef::as_ref).collect();
+    all(connection, &sql, values.as_slice(), |row| Ok(read(row)?.link))
+}
+
+fn totals(connection: &Connection, owner: Option<&Owner>, now: Timestamp) -> Result<Totals, Error> {
+    let pair = |row: &SqlRow<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?.unwrap_or(0)));
+    let key = owner.map(ToString::to_string).unwrap_or_default();
+    let kept = connection.prepare_cached("SELECT links, bytes FROM totals WHERE owner = ?1")?.query_row([&key], pair);
+    let (links, bytes) = kept.optional()?.unwrap_or_default();
+    // Those whose time is over and that nobody has swept yet: few, and found by an index.
+    let over = match owner {
+        None => connection
+            .prepare_cached("SELECT count(*), sum(size) FROM links WHERE phase = 1 AND expires_at <= ?1")?
+            .query_row([millis(now)], pair)?,
+        Some(_) => connection
+            .prepare_cached(
+                "SELECT count(*), sum(size) FROM links WHERE phase = 1 AND expires_at <= ?1 AND owner = ?2",
+            )?
+            .query_row(params![millis(now), key], pair)?,
+    };
+    let less = |all: i64, over: i64| u64::try_from(all - over).unwrap_or(0);
+    Ok(Totals { links: less(links, over.0), bytes: less(bytes, over.1) })
+}
+
+fn change(connection: &Connection, id: &str, change: &Change, now: Timestamp) -> Result<Option<Link>, Error> {
+    let Some(row) = find(connection, id)? else { return Ok(None) };
+    if row.phase != Phase::Ready || row.link.has_expired(now) {
+        return Ok(None);
+    }
+    let mut link = row.link;
+    if let Some(ttl) = change.ttl {
+        link.expires_at = ttl.from(now);
+    }
+    if let Some(name) = &change.name {
+        link.name = Some(name.clone());
+    }
+    connection.prepare_cached("UPDATE links SET expires_at = ?2, name = ?3 WHERE id = ?1")?.execute(params![
+        id,
+        link.expires_at.map(millis),
+        link.name.as_ref().map(FileName::as_str),
+    ])?;
+    Ok(Some(link))
+}
+
+fn doom(connection: &Connection, id: &str, now: Timestamp) -> Result<Option<Doomed>, Error> {
+    connection
+        .prepare_cached(
+            "UPDATE links SET phase = 2, ended_at = min(?2, coalesce(expires_at, ?2)) WHERE id = ?1 AND phase = 1",
+        )?
+        .execute(params![id, millis(now)])?;
+    let sql = "SELECT id, blob FROM links WHERE id = ?1 AND phase = 2";
+    Ok(all(connection, sql, [id], doomed)?.pop())
+}
+
+fn doom_overdue(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Doomed>, Error> {
+    let sql = "UPDATE links SET phase = 2, ended_at = expires_at WHERE id IN
+               (SELECT id FROM links WHERE phase = 1 AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
+               RETURNING id, blob";
+    all(connection, sql, params![millis(now), limit], doomed)
+}
+
+impl Links for Sqlite {
+    fn reserve(&self, row: Reservation) -> BoxFuture<'_, Result<(), Error>> {
+        let writer = self.writers.own.clone();
+        let work = move |connection: &Connection| {
+            let sql = "INSERT INTO links (id, phase, kind, owner, blob, writer, created_at) VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6)";
+            connection.prepare_cached(sql)?.execute(params![
+                row.id.as_str(),
+                row.kind.as_str(),
+                row.owner.to_string(),
+                row.blob,
+                writer,
+                millis(row.now),
+            ])?;
+            Ok(())
+        };
+        self.queue.write(work).boxed()
+    }
+
+    fn seal(&self, link: &Link) -> BoxFuture<'_, Result<(), Error>> {
+        let link = link.clone();
+        let work = move |connection: &Connection| {
+            let sql = "UPDATE links SET phase = 1, writer = NULL, name = ?2, mime = ?3, size = ?4, sha256 = ?5,
+                       created_at = ?6, expires_at = ?7, burn = ?8 WHERE id = ?1 AND phase = 0 AND blob = ?9";
+            let sealed = connection.prepare_cached(sql)?.execute(params![
+                link.id.as_str(),
+                link.name.as_ref().map(FileName::as_str),
+                link.mime,
+                i64::try_from(link.size).unwrap_or(i64::MAX),
+                link.sha256.0,
+                millis(link.created_at),
+                link.expires_at.map(millis),
+                link.burn,
+                link.blob,
+            ])?;
+            if sealed == 1 {
+                Ok(())
+            } else {
+                Err(Error::Damaged(format!("the reservation of link {} is gone", link.id)))
+            }
+        };
+        self.queue.write(work).boxed()
+    }
+
+    fn release(&self, id: &LinkId) -> BoxFuture<'_, Result<(), Error>> {
+        let id = id.clone();
+        let work = move |connection: &Connection| {
+            connection.prepare_cached("DELETE FROM links WHERE id = ?1 AND phase = 0")?.execute([id.as_str()])?;
+            Ok(())
+        };
+        self.queue.write(work).boxed()
+    }
+
+    fn find(&self, id: &LinkId) -> BoxFuture<'_, Result<Option<Row>, Error>> {
+        ready(self.read(|connection| find(connection, id.as_str()))).boxed()
+    }
+
+    fn claim(&self, id: &LinkId, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
+        let id = id.clone();
+        let work = move |connection: &Connection| {
+            let sql = "UPDATE links SET phase = 2, ended_at = ?2
+                       WHERE id = ?1 AND phase = 1 AND (expires_at IS NULL OR expires_at > ?2)";
+            Ok(connection.prepare_cached(sql)?.execute(params![id.as_str(), millis(now)])? == 1)
+        };
+        self.queue.write(work).boxed()
+    }
+
+    fn doom(&self, id: &LinkId, now: Timestamp) -> BoxFuture<'_, Result<Option<Doomed>, Error>> {
+        let id = id.clone();
+        self.queue.write(move |connection| doom(connection, id.as_str(), now)).boxed()
+    }
+
+    fn doom_overdue(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>> {
+        self.queue.write(move |connection| doom_overdue(connection, now, limit)).boxed()
+    }
+
+    fn doomed(&self, before: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>> {
+        let sql = "SELECT id, blob FROM links WHERE phase = 2 AND ended_at <= ?1 ORDER BY ended_at LIMIT ?2";
+        ready(self.read(|connection| all(connection, sql, params![millis(before), limit], doomed))).boxed()
+    }
+
+    fn bury(&self, id: &LinkId, now: Timestamp) -> BoxFuture<'_, Result<(), Error>> {
+        let id = id.clone();
+        let work = move |connection: &Connection| {
+            let sql =
+                "UPDATE links SET phase = 3, blob = '', ended_at = coalesce(ended_at, ?2) WHERE id = ?1 AND phase = 2";
+            connection.prepare_cached(sql)?.execute(params![id.as_str(), millis(now)])?;
+            Ok(())
+        };
+        self.queue.write(work).boxed()
+    }
+
+    fn forget(&self, before: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, Error>> {
+        let work = move |connection: &Connection| {
+            let sql = "DELETE FROM links WHERE id IN (SELECT id FROM links WHERE phase = 3 AND ended_at < ?1 LIMIT ?2)";
+            Ok(connection.prepare_cached(sql)?.execute(params![millis(before), limit])? as u64)
+        };
+        self.queue.write(work).boxed()
+    }
+
+    fn pending(&self) -> BoxFuture<'_, Result<Vec<Pending>, Error>> {
+        let found = self.read(|connection| {
+            all(connection, "SELECT id, blob, writer FROM links WHERE phase = 0", [], |row| {
+                let doomed = doomed(row)?;
+                let writer: Option<String> = row.get(2)?;
+                let writer = self.writers.of(writer.as_deref().unwrap_or_default());
+                Ok(Pending { id: doomed.id, blob: doomed.blob, writer })
+            })
+        });
+        ready(found).boxed()
+    }
+
+    fn known_blobs(&self, names: Vec<String>) -> BoxFuture<'_, Result<HashSet<String>, Error>> {
+        let found = self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT 1 FROM links WHERE blob = ?1 AND phase < 3")?;
+            let mut known = HashSet::new();
+            for name in names {
+                if statement.exists([&name])? {
+                    known.insert(name);
+                }
+            }
+            Ok(known)
+        });
+        ready(found).boxed()
+    }
+
+    fn change(&self, id: &LinkId, wish: Change, now: Timestamp) -> BoxFuture<'_, Result<Option<Link>, Error>> {
+        let id = id.clone();
+        self.queue.write(move |connection| change(connection, id.as_str(), &wish, now)).boxed()
+    }
+
+    fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<Link>, Error>> {
+        if query.paging.search.is_some() {
+            return self.read_much(move |connection| list(connection, &query)).boxed();
+        }
+        ready(self.read(|connection| list(connection, &query))).boxed()
+    }
+
+    fn totals(&self, owner: Option<Owner>, now: Timestamp) -> BoxFuture<'_, Result<Totals, Error>> {
+        ready(self.read(|connection| totals(connection, owner.as_ref(), now))).boxed()
+    }
+
+    fn tidy(&self) -> BoxFuture<'_, Result<(), Error>> {
+        let told = self.read(epoch::durable).and_then(|durable| self.epoch.tell(durable));
+        ready(told.and_then(|()| self.writers.tidy())).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {
+            self.queue.close().await;
+            self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,105 @@
+//! SQLite: one writer thread that commits what has queued up in one transaction, and readers apart.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::Error;
+
+mod epoch;
+mod links;
+mod schema;
+mod trust;
+mod writer;
+mod writers;
+
+use epoch::Epoch;
+use writer::Queue;
+use writers::Writers;
+
+/// The rows of one storage folder.
+pub(in crate::store) struct Sqlite {
+    path: PathBuf,
+    queue: Queue,
+    /// Connections nobody is reading with. There are never more than there are threads that read.
+    idle: Arc<Mutex<Vec<Connection>>>,
+    epoch: Arc<Epoch>,
+    writers: Writers,
+}
+
+/// Another process may be writing: how long to wait for it.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Statements kept prepared per connection.
+const PREPARED: usize = 64;
+
+impl Sqlite {
+    /// Opens `links.db` in a folder, making it if it is missing.
+    pub(in crate::store) fn open(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join("links.db");
+        make_private(&path)?;
+        let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::migrate(&mut connection, &path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let epoch = Arc::new(Epoch::open(folder, &connection)?);
+        let writers = Writers::open(folder)?;
+        Ok(Self { path, queue: Queue::start(connection)?, idle: Arc::default(), epoch, writers })
+    }
+
+    fn reader(&self) -> Result<Connection, Error> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY), Ok)
+    }
+
+    /// Reads by an index: a few microseconds, less than a trip to another thread and back.
+    fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        if self.queue.is_closed() {
+            return Err(Error::Closed);
+        }
+        let connection = self.reader()?;
+        let answer = f(&connection);
+        if answer.is_ok() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+        answer
+    }
+
+    /// Reads what may take longer, on a thread where that holds nobody up.
+    async fn read_much<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        if self.queue.is_closed() {
+            return Err(Error::Closed);
+        }
+        let connection = self.reader()?;
+        let idle = Arc::clone(&self.idle);
+        let reading = tokio::task::spawn_blocking(move || {
+            let answer = f(&connection);
+            if answer.is_ok() {
+                idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            }
+            answer
+        });
+        reading.await.map_err(|_| Error::Closed)?
+    }
+}
+
+/// The file, readable by its owner alone from its first moment; SQLite gives its companions the same mode.
+fn make_private(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let opened = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    opened.map(drop).map_err(|source| Error::io("open", path, source))
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    connection.pragma_update(None, "cache_size", -4096)?;
+    Ok(connection)
+}

@@ -1,0 +1,118 @@
+//! What the database looks like, and how an older one becomes a newer one.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::store::Error;
+
+/// `ddrp`: says whose file this is (SQLite's `application_id`).
+const APPLICATION: i64 = 0x6464_7270;
+
+/// One step each; the schema's number is how many were taken. A step that was released is never changed.
+const STEPS: &[&str] = &[r"
+    CREATE TABLE links (
+        id            TEXT PRIMARY KEY NOT NULL,
+        phase         INTEGER NOT NULL,           -- 0 pending, 1 ready, 2 doomed, 3 buried
+        kind          TEXT NOT NULL,
+        owner         TEXT NOT NULL,
+        name          TEXT,
+        mime          TEXT NOT NULL DEFAULT '',
+        size          INTEGER NOT NULL DEFAULT 0,
+        sha256        BLOB NOT NULL DEFAULT x'',
+        blob          TEXT NOT NULL,              -- where the bytes are; '' once they are gone
+        writer        TEXT,                       -- who reserved a pending row
+        created_at    INTEGER NOT NULL,           -- times are milliseconds since 1970
+        expires_at    INTEGER,                    -- NULL is never
+        ended_at      INTEGER,
+        burn          INTEGER NOT NULL DEFAULT 0,
+        idle_millis   INTEGER,                    -- expires when not read for so long
+        accessed_at   INTEGER,
+        password      TEXT,                       -- a salted hash
+        target        TEXT                        -- where a link of kind url leads
+    ) WITHOUT ROWID;
+    CREATE INDEX links_newest ON links (created_at DESC, id DESC) WHERE phase = 1;
+    CREATE INDEX links_of_owner ON links (owner, created_at DESC, id DESC) WHERE phase = 1;
+    CREATE INDEX links_overdue ON links (expires_at, owner, size) WHERE phase = 1 AND expires_at IS NOT NULL;
+    CREATE INDEX links_pending ON links (id) WHERE phase = 0;
+    CREATE INDEX links_doomed ON links (ended_at) WHERE phase = 2;
+    CREATE INDEX links_buried ON links (ended_at) WHERE phase = 3;
+    CREATE INDEX links_blob ON links (blob) WHERE phase < 3;
+
+    -- Live links and their bytes by owner, so that counting them costs the same however many there are.
+    CREATE TABLE totals (owner TEXT PRIMARY KEY NOT NULL, links INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TRIGGER links_begin AFTER UPDATE OF phase ON links WHEN old.phase <> 1 AND new.phase = 1 BEGIN
+        INSERT INTO totals VALUES (new.owner, 1, new.size)
+            ON CONFLICT (owner) DO UPDATE SET links = links + 1, bytes = bytes + new.size;
+        INSERT INTO totals VALUES ('', 1, new.size)
+            ON CONFLICT (owner) DO UPDATE SET links = links + 1, bytes = bytes + new.size;
+    END;
+    CREATE TRIGGER links_end AFTER UPDATE OF phase ON links WHEN old.phase = 1 AND new.phase <> 1 BEGIN
+        UPDATE totals SET links = links - 1, bytes = bytes - old.size WHERE owner IN (old.owner, '');
+        DELETE FROM totals WHERE owner = old.owner AND links <= 0;
+    END;
+
+    CREATE TABLE clients (
+        id            TEXT PRIMARY KEY NOT NULL,
+        name          TEXT NOT NULL UNIQUE,
+        admin         INTEGER NOT NULL,
+        created_at    INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE certificates (
+        sha256        BLOB PRIMARY KEY NOT NULL,
+        sha1          BLOB NOT NULL,
+        serial        TEXT NOT NULL,
+        client        TEXT REFERENCES clients (id),
+        profile       TEXT NOT NULL,
+        subject       TEXT NOT NULL,
+        issuer        BLOB,
+        not_before    INTEGER NOT NULL,
+        not_after     INTEGER NOT NULL,
+        created_at    INTEGER NOT NULL,
+        revoked_at    INTEGER,
+        reason        INTEGER,
+        der           BLOB
+    ) WITHOUT ROWID;
+    CREATE INDEX certificates_sha1 ON certificates (sha1);
+    CREATE INDEX certificates_serial ON certificates (serial);
+    CREATE INDEX certificates_client ON certificates (client, created_at DESC);
+    CREATE INDEX certificates_newest ON certificates (created_at DESC, sha256);
+    CREATE INDEX certificates_revoked ON certificates (issuer, not_after) WHERE revoked_at IS NOT NULL;
+    CREATE TABLE invites (
+        id            TEXT PRIMARY KEY NOT NULL,
+        hash          BLOB NOT NULL UNIQUE,
+        name          TEXT NOT NULL,
+        admin         INTEGER NOT NULL,
+        client        TEXT REFERENCES clients (id),
+        created_by    TEXT NOT NULL,
+        created_at    INTEGER NOT NULL,
+        expires_at    INTEGER NOT NULL,
+        used_at       INTEGER,
+        withdrawn_at  INTEGER
+    ) WITHOUT ROWID;
+    CREATE TABLE kept (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) WITHOUT ROWID;
+    INSERT INTO kept VALUES ('trust_epoch', '1');
+    "];
+
+/// Makes the database what this program needs, in one transaction per step; two processes may try at once.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    loop {
+        let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let number = |name: &str| step.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+        let (application, version) = (number("application_id")?, number("user_version")?);
+        let tables: i64 = step.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if application != APPLICATION && (application != 0 || version != 0 || tables != 0) {
+            return Err(Error::NotOurs { path: path.to_owned() });
+        }
+        if version > known {
+            return Err(Error::Newer { path: path.to_owned(), found: version, known });
+        }
+        let next = usize::try_from(version).ok().and_then(|taken| STEPS.get(taken));
+        let Some(sql) = next else { return Ok(()) };
+        step.execute_batch(sql)?;
+        step.pragma_update(None, "application_id", APPLICATION)?;
+        step.pragma_update(None, "user_version", version + 1)?;
+        step.commit()?;
+    }
+}

@@ -1,0 +1,119 @@
+//! The one thread that writes: it takes what has queued up, commits it in one transaction, and then answers.
+
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::Error;
+
+/// Writes that may wait; whoever brings one more waits for room.
+const WAITING: usize = 1024;
+
+/// Writes in one transaction at most.
+const GROUP: usize = 256;
+
+/// Answers its caller once the transaction it was part of is durable, or is not.
+type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// Does its work inside the transaction; what it changes is undone if it fails.
+type Job = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+
+pub(super) struct Queue {
+    sender: Mutex<Option<mpsc::Sender<Job>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Queue {
+    pub(super) fn start(connection: Connection) -> Result<Self, Error> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || run(connection, receiver));
+        let thread = thread.map_err(|source| Error::io("start the thread that writes", "links.db", source))?;
+        Ok(Self { sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
+    }
+
+    fn sender(&self) -> Option<mpsc::Sender<Job>> {
+        self.sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender().is_none()
+    }
+
+    /// Does `work` in a transaction; ready when that is durable.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let done = within_savepoint(connection, work);
+            // A caller that went away does not want its answer.
+            Box::new(move |committed| drop(answer.send(committed.and(done))))
+        });
+        self.sender().ok_or(Error::Closed)?.send(job).await.map_err(|_| Error::Closed)?;
+        answered.await.map_err(|_| Error::NotWritten)?
+    }
+
+    /// Waits for everything that was brought so far, and takes no more.
+    pub(super) async fn close(&self) {
+        self.sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It ends by itself once the last sender is gone; a panic in it was reported to those who waited.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+fn within_savepoint<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let step = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
+    step("SAVEPOINT job")?;
+    let done = work(connection);
+    if done.is_err() {
+        step("ROLLBACK TO job")?;
+    }
+    step("RELEASE job")?;
+    done
+}
+
+fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(first) = jobs.blocking_recv() {
+        let mut group = vec![first];
+        while group.len() < GROUP {
+            let Ok(next) = jobs.try_recv() else { break };
+            group.push(next);
+        }
+        commit(&mut connection, group);
+    }
+    // Leaves one file instead of three behind; a failure leaves them for the next start to use.
+    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
+}
+
+fn commit(connection: &mut Connection, group: Vec<Job>) {
+    let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+        Ok(transaction) => transaction,
+        Err(error) => {
+            // The jobs never ran: dropping them tells their callers no more than that, so the cause is logged here.
+            tracing::error!(%error, "cannot begin to write to the database");
+            return;
+        }
+    };
+    let answers: Vec<Answer> = group.into_iter().map(|job| job(&transaction)).collect();
+    let committed = transaction.commit().map_err(Error::from);
+    let failure = committed.as_ref().err().map(ToString::to_string);
+    let mut committed = Some(committed);
+    for answer in answers {
+        // The first gets the error itself, the others its words.
+        let result = match (&failure, committed.take()) {
+            (None, _) => Ok(()),
+            (Some(_), Some(first)) => first,
+            (Some(words), None) => Err(Error::Damaged(format!("the transaction was not committed: {words}"))),
+        };
+        answer(result);
+    }
+}

@@ -1,0 +1,60 @@
+//! Which processes write to a storage folder: each holds a lock on a file of its own for as long as it lives.
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::store::Error;
+use crate::store::ledger::Writer;
+use crate::units;
+
+pub(super) struct Writers {
+    folder: PathBuf,
+    /// The name of this process.
+    pub(super) own: String,
+    /// Locked until it is dropped, or the process ends in whatever way.
+    _lock: File,
+}
+
+impl Writers {
+    pub(super) fn open(storage: &Path) -> Result<Self, Error> {
+        let folder = storage.join("writers");
+        crate::store::blobs::disk::make_folder(&folder)?;
+        let own = hex::encode(units::random::<12>()?);
+        let path = folder.join(&own);
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|source| Error::io("make", &path, source))?;
+        file.try_lock().map_err(|error| Error::io("lock", &path, error.into()))?;
+        Ok(Self { folder, own, _lock: file })
+    }
+
+    pub(super) fn of(&self, name: &str) -> Writer {
+        if name == self.own {
+            return Writer::This;
+        }
+        let Ok(file) = File::open(self.folder.join(name)) else { return Writer::Dead };
+        match file.try_lock() {
+            Ok(()) => Writer::Dead,
+            Err(_) => Writer::Alive,
+        }
+    }
+
+    /// Deletes the files of those that are dead.
+    pub(super) fn tidy(&self) -> Result<(), Error> {
+        let entries = std::fs::read_dir(&self.folder).map_err(|source| Error::io("list", &self.folder, source))?;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if name.to_str().is_some_and(|name| self.of(name) == Writer::Dead) {
+                // Another sweeper may have been first.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.folder.join(&self.own));
+    }
+}

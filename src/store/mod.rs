@@ -1,0 +1,441 @@
+//! Rows and bytes, and the order of effects between them, which is here and nowhere else.
+//!
+//! A row goes from *pending* over *ready* and *doomed* to *buried*. In: reserve the row, stream the bytes to a name
+//! nobody can guess, sync, seal the row. Out: doom the row, delete the bytes, bury the row, which is forgotten after a
+//! while. A crash anywhere leaves something the sweeper understands. Expiry is enforced on read; the sweeper only
+//! reclaims.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::access::{Create, List, Manage, Permit, Read};
+use crate::clock::Clock;
+use crate::link::{Change, Draft, Link, LinkId};
+use crate::units::{self, Timestamp};
+
+mod blobs;
+mod budget;
+mod cache;
+mod content;
+#[cfg(test)]
+mod contract;
+mod ledger;
+mod sweep;
+#[cfg(test)]
+mod tests;
+pub mod trust;
+mod upload;
+
+pub use content::Content;
+pub use sweep::Swept;
+pub use upload::Upload;
+
+use blobs::Blobs;
+use budget::Budget;
+use cache::Cache;
+use ledger::{Links, Phase, Row};
+
+/// How long the end of a link is remembered, to answer that it is gone rather than that it never was.
+pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Where things are kept and how much of them.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The storage folder: `links.db` and `files/` are made in it.
+    pub path: PathBuf,
+    /// Bytes one link may have.
+    pub max_file_size: u64,
+    /// Bytes `files/` may have in all.
+    pub max_storage: u64,
+}
+
+/// Links and their bytes. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    links: Arc<dyn Links>,
+    trust: Arc<dyn trust::Trust>,
+    blobs: Arc<dyn Blobs>,
+    cache: Cache,
+    budget: Budget,
+    /// Uploads of this process that are under way.
+    running: Mutex<HashSet<LinkId>>,
+    max_file_size: u64,
+    clock: Arc<dyn Clock>,
+}
+
+impl Inner {
+    fn with_running<T>(&self, f: impl FnOnce(&mut HashSet<LinkId>) -> T) -> T {
+        f(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Deletes the bytes of a doomed row and buries it. Repeating it does no harm.
+    async fn bury(&self, doomed: ledger::Doomed) -> Result<u64, Error> {
+        let freed = self.blobs.remove(&doomed.blob).await?;
+        self.budget.release(freed);
+        self.links.bury(&doomed.id, self.clock.now()).await?;
+        self.cache.forget(&doomed.id);
+        Ok(freed)
+    }
+
+    /// Deletes what a reservation left behind, bytes first.
+    async fn abandon(&self, id: &LinkId, blob: &str) -> Result<u64, Error> {
+        let freed = self.blobs.remove(blob).await?;
+        self.links.release(id).await?;
+        Ok(freed)
+    }
+}
+
+/// What is known of an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// It leads somewhere.
+    Live(Box<Link>),
+    /// It did, until it expired, was used up or was expired by its owner.
+    Gone,
+    /// It never was, or that was too long ago.
+    Unknown,
+}
+
+/// Part of a list, newest first.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The links of this page.
+    pub links: Vec<Link>,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<LinkId>,
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug)]
+pub struct Paging {
+    /// At most so many.
+    pub limit: u32,
+    /// After this one (the last of the page before).
+    pub after: Option<LinkId>,
+    /// Only those with this in their name, ASCII letters of either case.
+    pub search: Option<String>,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Live links (of the owner asked for).
+    pub links: u64,
+    /// Their bytes.
+    pub link_bytes: u64,
+    /// Bytes under `files/`, whoever owns them and whether or not anything refers to them: what the quota counts.
+    pub bytes: u64,
+    /// Bytes `files/` may have in all.
+    pub capacity: u64,
+}
+
+/// Which bytes of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first byte.
+    pub start: u64,
+    /// How many.
+    pub length: u64,
+}
+
+impl Store {
+    /// Opens the storage folder, making what is missing. Another process may have it open too.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written, or its database is not ours or newer than this program.
+    pub async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let path = config.path.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            blobs::disk::make_folder(&path)?;
+            let ledger = Arc::new(ledger::sqlite::Sqlite::open(&path)?);
+            let blobs = Arc::new(blobs::disk::Disk::open(&path.join("files"))?);
+            Ok::<_, Error>((ledger, blobs))
+        });
+        let (ledger, blobs) = opened.await.map_err(|_| Error::Closed)??;
+        let budget = Budget::new(config.max_storage);
+        let inner = Inner {
+            links: ledger.clone(),
+            trust: ledger,
+            blobs,
+            cache: Cache::new(),
+            budget,
+            running: Mutex::default(),
+            max_file_size: config.max_file_size,
+            clock,
+        };
+        let store = Self { inner: Arc::new(inner) };
+        store.recount().await?;
+        Ok(store)
+    }
+
+    /// Reserves room and an id. `declared`: the length, when it is known; room for it is reserved at once.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] and [`Error::Full`] when it is known now that the bytes cannot be kept.
+    pub async fn begin(&self, permit: Permit<Create>, draft: Draft, declared: Option<u64>) -> Result<Upload, Error> {
+        Upload::begin(Arc::clone(&self.inner), permit.into_inner().owner, draft, declared).await
+    }
+
+    async fn row(&self, id: &LinkId) -> Result<Option<Arc<Row>>, Error> {
+        let inner = &self.inner;
+        inner.cache.get_or_read(id, || inner.links.find(id)).await
+    }
+
+    /// What is known of an id now.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn find(&self, id: &LinkId) -> Result<Lookup, Error> {
+        let Some(row) = self.row(id).await? else { return Ok(Lookup::Unknown) };
+        let now = self.inner.clock.now();
+        let ended = match row.phase {
+            Phase::Pending => return Ok(Lookup::Unknown),
+            Phase::Ready if row.link.has_expired(now) => row.link.expires_at,
+            Phase::Ready => return Ok(Lookup::Live(Box::new(row.link.clone()))),
+            Phase::Doomed | Phase::Buried => row.ended_at,
+        };
+        let remembered = ended.is_some_and(|ended| now < ended.after(REMEMBERED));
+        Ok(if remembered { Lookup::Gone } else { Lookup::Unknown })
+    }
+
+    /// A link that is live, or was so little ago that its end is remembered.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn remembered(&self, id: &LinkId) -> Result<Option<Link>, Error> {
+        match self.find(id).await? {
+            Lookup::Live(link) => Ok(Some(*link)),
+            Lookup::Gone => Ok(self.row(id).await?.map(|row| row.link.clone())),
+            Lookup::Unknown => Ok(None),
+        }
+    }
+
+    /// The bytes of a link, or a span of them; for a link that burns this is its one reading: `None` when another
+    /// reader was first, or when the link has ended meanwhile.
+    ///
+    /// # Errors
+    /// When the bytes are not what the row says.
+    pub async fn read(&self, permit: Permit<Read>, span: Option<Span>) -> Result<Option<Content>, Error> {
+        let link = permit.into_inner().link;
+        if link.burn && !self.inner.links.claim(&link.id, self.inner.clock.now()).await? {
+            self.inner.cache.forget(&link.id);
+            return Ok(None);
+        }
+        let burning = link.burn.then(|| {
+            self.inner.cache.forget(&link.id);
+            content::Burning::new(Arc::clone(&self.inner), &link)
+        });
+        let span = span.unwrap_or(Span { start: 0, length: link.size });
+        match self.inner.blobs.open(&link.blob, link.size, span).await {
+            Ok(bytes) => Ok(Some(Content::new(bytes, span.length, burning))),
+            Err(error) => {
+                self.inner.cache.forget(&link.id);
+                // It may have been expired between the look-up and now.
+                if matches!(self.find(&link.id).await?, Lookup::Live(_)) { Err(error) } else { Ok(None) }
+            }
+        }
+    }
+
+    /// Ends a link: when this returns its bytes are gone. Ending it twice is no error.
+    ///
+    /// # Errors
+    /// When the bytes cannot be deleted now; the link has ended all the same, and the sweeper tries again.
+    pub async fn expire(&self, permit: Permit<Manage>) -> Result<Link, Error> {
+        let link = permit.into_inner().link;
+        let now = self.inner.clock.now();
+        let doomed = self.inner.links.doom(&link.id, now).await?;
+        self.inner.cache.forget(&link.id);
+        if let Some(doomed) = doomed {
+            self.inner.bury(doomed).await?;
+        }
+        let ended = link.expires_at.map_or(now, |end| end.min(now));
+        Ok(Link { expires_at: Some(ended), ..link })
+    }
+
+    /// Changes a link; `None` if it ended meanwhile.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn change(&self, permit: Permit<Manage>, change: Change) -> Result<Option<Link>, Error> {
+        let link = permit.into_inner().link;
+        let now = self.inner.clock.now();
+        let changed = self.inner.links.change(&link.id, change, now).await?;
+        self.inner.cache.forget(&link.id);
+        Ok(changed)
+    }
+
+    /// A page of links.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn list(&self, permit: &Permit<List>, paging: Paging) -> Result<Page, Error> {
+        let now = self.inner.clock.now();
+        // One more than asked for tells whether there is a next page.
+        let wanted = paging.limit as usize;
+        let query = ledger::Query { owner: permit.owner.clone(), paging, now };
+        let mut links = self.inner.links.list(query).await?;
+        let more = links.len() > wanted;
+        links.truncate(wanted);
+        let next = if more { links.last().map(|link| link.id.clone()) } else { None };
+        Ok(Page { links, next })
+    }
+
+    /// How much there is.
+    ///
+    /// # Errors
+    /// When the database or the folder cannot be read.
+    pub async fn stats(&self, permit: &Permit<List>) -> Result<Stats, Error> {
+        if self.inner.budget.wants_recount(self.inner.clock.now()) {
+            self.recount().await?;
+        }
+        let totals = self.inner.links.totals(permit.owner.clone(), self.inner.clock.now()).await?;
+        Ok(Stats {
+            links: totals.links,
+            link_bytes: totals.bytes,
+            bytes: self.inner.budget.used(),
+            capacity: self.inner.budget.capacity(),
+        })
+    }
+
+    /// Counts the bytes under `files/`, for what came or went behind our back.
+    async fn recount(&self) -> Result<(), Error> {
+        let inner = &self.inner;
+        let counting = inner.budget.begin_recount();
+        let begun = std::time::Instant::now();
+        // What is being written is in the budget by what was reserved for it.
+        let running = inner.with_running(|running| running.clone());
+        let mut skip = HashSet::new();
+        for id in running {
+            if let Some(row) = inner.links.find(&id).await? {
+                skip.insert(row.link.blob);
+            }
+        }
+        let settled = inner.blobs.total(skip).await?;
+        inner.budget.end_recount(counting, settled, begun.elapsed(), inner.clock.now());
+        Ok(())
+    }
+
+    /// Whether rows can be read and bytes written.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.inner.trust.value("ready").await?;
+        self.inner.blobs.probe().await
+    }
+
+    /// The rows the authority keeps.
+    pub fn trust(&self) -> Arc<dyn trust::Trust> {
+        Arc::clone(&self.inner.trust)
+    }
+
+    /// Waits for what is still to be written and closes the database; afterwards every call is [`Error::Closed`].
+    pub async fn close(&self) {
+        self.inner.links.close().await;
+    }
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bytes are more than one link may have.
+    #[error("more than the {limit} bytes one file may have")]
+    TooLarge {
+        /// What is allowed.
+        limit: u64,
+    },
+    /// The bytes are more than there is room for.
+    #[error("no room: {capacity} bytes may be kept in all")]
+    Full {
+        /// What is allowed in all.
+        capacity: u64,
+    },
+    /// The disk is full.
+    #[error("the disk is full")]
+    NoSpace(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Fewer or more bytes came than were announced.
+    #[error("{declared} bytes were announced and {came} came")]
+    Length {
+        /// Announced.
+        declared: u64,
+        /// Came.
+        came: u64,
+    },
+    /// A file or folder cannot be used.
+    #[error("cannot {deed} {path}")]
+    Storage {
+        /// What was attempted.
+        deed: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The database belongs to another program.
+    #[error("{path} is not a ddrop database: choose another storage folder with -s, or move that file away")]
+    NotOurs {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The database was written by a later version of this program.
+    #[error(
+        "{path} has schema {found}, and this program knows schemas up to {known}: use the newer ddrop that wrote it"
+    )]
+    Newer {
+        /// Which.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest known.
+        known: i64,
+    },
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[source] rusqlite::Error),
+    /// A row or its bytes are not what they must be.
+    #[error("the storage is damaged: {0}")]
+    Damaged(String),
+    /// An enrolment was refused; told apart only to undo what it wrote.
+    #[error("the enrolment was refused")]
+    Refused(trust::Enrolled),
+    /// The transaction never began: another process held the database for too long.
+    #[error("the database did not take the change")]
+    NotWritten,
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] units::Error),
+}
+
+impl Error {
+    /// An input or output error, on what it came from; a full disk is told apart.
+    pub(crate) fn io(deed: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match source.kind() {
+            StorageFull | QuotaExceeded => Self::NoSpace(Box::new(source)),
+            _ => Self::Storage { deed, path: path.into(), source },
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::NoSpace(Box::new(error)),
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// An instant as it is kept.
+fn millis(at: Timestamp) -> i64 {
+    at.as_millis()
+}

@@ -1,0 +1,115 @@
+//! Reclaims what is over, in small batches, so that no request waits.
+
+use super::ledger::Writer;
+use super::{Error, REMEMBERED, Store};
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Links whose time was over.
+    pub expired: u64,
+    /// Uploads that were never finished.
+    pub abandoned: u64,
+    /// Files under `files/` nothing referred to.
+    pub orphans: u64,
+    /// Bytes given back.
+    pub bytes: u64,
+    /// Memories of ended links that were let go.
+    pub forgotten: u64,
+}
+
+/// Rows or files per batch: some milliseconds of work for the database.
+const BATCH: u32 = 200;
+
+impl Store {
+    /// Reclaims what is over. Idempotent; any number of processes may do it.
+    ///
+    /// # Errors
+    /// When the database or the folder fails; what was done until then stays done.
+    pub async fn sweep(&self) -> Result<Swept, Error> {
+        let mut swept = Swept::default();
+        self.sweep_overdue(&mut swept).await?;
+        self.sweep_doomed(&mut swept).await?;
+        self.sweep_abandoned(&mut swept).await?;
+        self.sweep_orphans(&mut swept).await?;
+        self.sweep_memories(&mut swept).await?;
+        self.inner.links.tidy().await?;
+        self.recount().await?;
+        Ok(swept)
+    }
+
+    async fn sweep_overdue(&self, swept: &mut Swept) -> Result<(), Error> {
+        loop {
+            let overdue = self.inner.links.doom_overdue(self.inner.clock.now(), BATCH).await?;
+            if overdue.is_empty() {
+                return Ok(());
+            }
+            for doomed in overdue {
+                self.inner.cache.forget(&doomed.id);
+                swept.expired += 1;
+                swept.bytes += self.inner.bury(doomed).await?;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Those whose end was cut short: a crash, or bytes that could not be deleted.
+    async fn sweep_doomed(&self, swept: &mut Swept) -> Result<(), Error> {
+        let before = self.inner.clock.now();
+        loop {
+            let doomed = self.inner.links.doomed(before, BATCH).await?;
+            if doomed.is_empty() {
+                return Ok(());
+            }
+            for doomed in doomed {
+                swept.bytes += self.inner.bury(doomed).await?;
+            }
+        }
+    }
+
+    async fn sweep_abandoned(&self, swept: &mut Swept) -> Result<(), Error> {
+        let running = self.inner.with_running(|running| running.clone());
+        for pending in self.inner.links.pending().await? {
+            let abandoned = match pending.writer {
+                Writer::This => !running.contains(&pending.id),
+                Writer::Alive => false,
+                Writer::Dead => true,
+            };
+            if abandoned {
+                swept.bytes += self.inner.abandon(&pending.id, &pending.blob).await?;
+                swept.abandoned += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// A file has its row before it has its first byte, so one without a row is nobody's.
+    async fn sweep_orphans(&self, swept: &mut Swept) -> Result<(), Error> {
+        for folder in self.inner.blobs.folders().await? {
+            let found = self.inner.blobs.within(&folder).await?;
+            for files in found.chunks(BATCH as usize) {
+                let names: Vec<String> = files.iter().filter_map(|file| file.blob.clone()).collect();
+                let known = self.inner.links.known_blobs(names).await?;
+                for file in files.iter().filter(|file| file.blob.as_ref().is_none_or(|blob| !known.contains(blob))) {
+                    let freed = self.inner.blobs.remove_stray(file).await?;
+                    self.inner.budget.release(freed);
+                    swept.orphans += 1;
+                    swept.bytes += freed;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn sweep_memories(&self, swept: &mut Swept) -> Result<(), Error> {
+        let before = self.inner.clock.now().before(REMEMBERED);
+        loop {
+            let forgotten = self.inner.links.forget(before, BATCH).await?;
+            swept.forgotten += forgotten;
+            if forgotten < u64::from(BATCH) {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Bytes on their way in.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::blobs::Write;
+use super::{Error, Inner, ledger};
+use crate::identity::Owner;
+use crate::link::{Draft, Link, LinkId};
+use crate::units;
+
+/// An upload on its way in. Dropped unfinished, it leaves nothing.
+pub struct Upload {
+    inner: Arc<Inner>,
+    draft: Draft,
+    link: LinkId,
+    owner: Owner,
+    blob: String,
+    writer: Option<Box<dyn Write>>,
+    declared: Option<u64>,
+    came: u64,
+    reserved: u64,
+}
+
+/// Room is reserved in steps of this many bytes when the length is not known.
+const STEP: u64 = 1024 * 1024;
+
+impl Upload {
+    pub(super) async fn begin(
+        inner: Arc<Inner>,
+        owner: Owner,
+        draft: Draft,
+        declared: Option<u64>,
+    ) -> Result<Self, Error> {
+        let limit = inner.max_file_size;
+        let reserved = declared.unwrap_or(0);
+        if reserved > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        inner.budget.reserve(reserved)?;
+        let link = LinkId::random();
+        let blob = units::random::<16>().map(hex::encode);
+        let (link, blob) = match (link, blob) {
+            (Ok(link), Ok(blob)) => (link, blob),
+            (Err(error), _) | (_, Err(error)) => {
+                inner.budget.cancel(reserved);
+                return Err(error.into());
+            }
+        };
+        inner.with_running(|running| running.insert(link.clone()));
+        // From here on dropping it cleans up.
+        let mut upload = Self { inner, draft, link, owner, blob, writer: None, declared, came: 0, reserved };
+        let row = ledger::Reservation {
+            id: upload.link.clone(),
+            kind: upload.draft.kind,
+            owner: upload.owner.clone(),
+            blob: upload.blob.clone(),
+            now: upload.inner.clock.now(),
+        };
+        upload.inner.links.reserve(row).await?;
+        upload.writer = Some(upload.inner.blobs.create(&upload.blob).await?);
+        Ok(upload)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &LinkId {
+        &self.link
+    }
+
+    /// What it was begun with.
+    pub fn draft(&self) -> &Draft {
+        &self.draft
+    }
+
+    /// Another name, lifetime or burning than it was begun with: a form may say so after its file.
+    pub fn revise(&mut self, draft: Draft) {
+        self.draft = draft;
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::Full`], [`Error::Length`] as soon as the bytes are too many; [`Error::NoSpace`]
+    /// when the disk is full. The upload is of no use after an error.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let came = self.came.saturating_add(bytes.len() as u64);
+        if let Some(declared) = self.declared.filter(|declared| came > *declared) {
+            return Err(Error::Length { declared, came });
+        }
+        let limit = self.inner.max_file_size;
+        if came > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        if came > self.reserved {
+            self.reserve_up_to(came, limit)?;
+        }
+        self.came = came;
+        match &mut self.writer {
+            Some(writer) => writer.write(bytes).await,
+            None => Err(Error::Closed),
+        }
+    }
+
+    /// In steps, so that small pieces do not each ask; near the end of the room exactly.
+    fn reserve_up_to(&mut self, came: u64, limit: u64) -> Result<(), Error> {
+        let exact = came - self.reserved;
+        let step = exact.max(STEP).min(limit - self.reserved);
+        let taken = match self.inner.budget.reserve(step) {
+            Ok(()) => step,
+            Err(_) => {
+                self.inner.budget.reserve(exact)?;
+                exact
+            }
+        };
+        self.reserved += taken;
+        Ok(())
+    }
+
+    /// Makes bytes, then row, last; only then is there a link. Its lifetime begins now.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when fewer bytes came than were announced; then, as after any error, nothing is left.
+    pub async fn finish(mut self) -> Result<Link, Error> {
+        if let Some(declared) = self.declared.filter(|declared| *declared != self.came) {
+            return Err(Error::Length { declared, came: self.came });
+        }
+        let Some(writer) = self.writer.take() else { return Err(Error::Closed) };
+        let sha256 = writer.finish().await?;
+        let now = self.inner.clock.now();
+        let link = Link {
+            id: self.link.clone(),
+            kind: self.draft.kind,
+            owner: self.owner.clone(),
+            name: self.draft.name.clone(),
+            mime: self.draft.mime.clone(),
+            size: self.came,
+            sha256,
+            blob: self.blob.clone(),
+            created_at: now,
+            expires_at: self.draft.ttl.from(now),
+            burn: self.draft.burn,
+        };
+        self.inner.links.seal(&link).await?;
+        self.inner.cache.forget(&self.link);
+        self.inner.budget.settle(self.reserved, self.came);
+        self.inner.with_running(|running| running.remove(&self.link));
+        // Nothing is left to clean up.
+        self.blob.clear();
+        Ok(link)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if self.blob.is_empty() {
+            return;
+        }
+        let (inner, id, blob) = (Arc::clone(&self.inner), self.link.clone(), std::mem::take(&mut self.blob));
+        let (reserved, writer) = (self.reserved, self.writer.take());
+        let clean = async move {
+            if let Some(writer) = writer {
+                writer.abort().await;
+            }
+            let cleaned = inner.abandon(&id, &blob).await;
+            // Only after the bytes are gone is the room free again; what could not be deleted the sweeper will count.
+            inner.budget.cancel(reserved);
+            inner.with_running(|running| running.remove(&id));
+            if let Err(error) = cleaned {
+                tracing::warn!(%error, "an unfinished upload is still there; the sweeper tries again");
+            }
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(clean);
+        }
+    }
+}
