@@ -1,1 +1,25 @@
 //! A small certificate authority: values in, values out; no network, no database, no clock.
+//!
+//! # Map
+//!
+//! | module | one line |
+//! | --- | --- |
+//! | [`ca`] | a CA key with its certificate; signs each profile and reads back what it signed |
+//! | [`certificate`] | certificates: read, shown, self-signed |
+//! | [`request`] | signing requests: made, judged |
+//! | [`crl`] | revocation lists |
+//! | [`key`] | private and public keys |
+//! | [`pem`] | text around DER |
+
+pub mod ca;
+pub mod certificate;
+mod check;
+pub mod crl;
+mod ecdsa521;
+mod encode;
+pub mod key;
+
+pub mod pem;
+mod profile;
+pub mod request;
+mod sign;

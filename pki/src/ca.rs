@@ -1,0 +1,254 @@
+//! A CA key with its certificate: what it signs is read back and checked before it leaves.
+
+use std::net::IpAddr;
+
+use rcgen::{
+    CertificateParams, CidrSubnet, CrlDistributionPoint, CustomExtension, GeneralSubtree, NameConstraints, SanType,
+};
+use time::{Duration, OffsetDateTime};
+
+use crate::certificate::{self, Certificate, Facts, params};
+use crate::key::{Key, PublicKey};
+use crate::profile::{Profile, Validity};
+use crate::{check, encode, sign};
+
+/// A CA: its key and its certificate.
+#[derive(Debug)]
+pub struct Ca {
+    key: Key,
+    certificate: Certificate,
+    facts: Facts,
+}
+
+/// Where verifiers find out about revocation; written into what a CA signs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Publication {
+    /// The revocation list (RFC 5280 section 4.2.1.13).
+    pub crl: Option<String>,
+    /// The OCSP responder (RFC 5280 section 4.2.2.1).
+    pub ocsp: Option<String>,
+}
+
+impl Ca {
+    /// A new root, which signs itself, for ten years. Its name ends in a part of its key's identifier, so that no two
+    /// installations have CAs of the same name.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn root(key: Key, name: &str, now: OffsetDateTime) -> Result<Self, Error> {
+        let validity = Validity::starting(now, Profile::Root.longest()).ok_or(Error::Ended)?;
+        let params = params(Profile::Root, &distinct(name, key.public()), validity, key.public())?;
+        let der = sign::self_signed(&params, &key)?;
+        check::self_signed(&der, Profile::Root, &params, key.public())?;
+        Self::load(key, Certificate::signed(der))
+    }
+
+    /// A CA from its parts.
+    ///
+    /// # Errors
+    /// When the certificate is no CA's, or the key is not its own.
+    pub fn load(key: Key, certificate: Certificate) -> Result<Self, Error> {
+        let parsed = certificate::parse(certificate.der())?;
+        if parsed.public_key().raw != key.public().spki() {
+            return Err(Error::OtherKey);
+        }
+        let facts = certificate.facts()?;
+        if facts.is_ca { Ok(Self { key, certificate, facts }) } else { Err(Error::NoCa) }
+    }
+
+    /// Its certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// What its certificate says.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Signs an issuing CA below this one, for five years or until this one ends. `permitted`: the server names it may
+    /// issue for, as domains and networks (`10.0.0.0/8`); empty: any.
+    ///
+    /// # Errors
+    /// When this CA is over, a permitted name is none, or it cannot be signed.
+    pub fn issuing(
+        &self,
+        key: Key,
+        name: &str,
+        permitted: &[String],
+        publication: &Publication,
+        now: OffsetDateTime,
+    ) -> Result<Self, Error> {
+        let validity = self.validity(now, Profile::Issuing.longest())?;
+        let mut params = params(Profile::Issuing, &distinct(name, key.public()), validity, key.public())?;
+        if !permitted.is_empty() {
+            let permitted_subtrees = permitted.iter().map(|name| subtree(name)).collect::<Result<_, _>>()?;
+            params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+        }
+        let certificate = self.sign(Profile::Issuing, params, key.public(), publication)?;
+        Self::load(key, certificate)
+    }
+
+    /// Signs a server certificate for names and addresses, for `lifetime`, at most 398 days or until this CA ends.
+    ///
+    /// # Errors
+    /// When this CA is over, there is no name or one that is none, or it cannot be signed.
+    pub fn server(
+        &self,
+        subject: &PublicKey,
+        names: &[String],
+        lifetime: std::time::Duration,
+        publication: &Publication,
+        now: OffsetDateTime,
+    ) -> Result<Certificate, Error> {
+        let first = names.first().ok_or_else(|| Error::ServerName(String::new()))?;
+        let alternatives = names.iter().map(|name| alternative(name)).collect::<Result<_, _>>()?;
+        let validity = self.validity(now, span(lifetime).min(Profile::Server.longest()))?;
+        let shown = if first.chars().count() <= 64 { first.as_str() } else { "server" };
+        let mut params = params(Profile::Server, shown, validity, subject)?;
+        params.subject_alt_names = alternatives;
+        self.sign(Profile::Server, params, subject, publication)
+    }
+
+    /// Signs a client certificate, for `lifetime`, at most ten years or until this CA ends.
+    ///
+    /// # Errors
+    /// When this CA is over, the name will not do, or it cannot be signed.
+    pub fn client(
+        &self,
+        subject: &PublicKey,
+        common_name: &str,
+        lifetime: std::time::Duration,
+        publication: &Publication,
+        now: OffsetDateTime,
+    ) -> Result<Certificate, Error> {
+        let validity = self.validity(now, span(lifetime).min(Profile::Client.longest()))?;
+        let params = params(Profile::Client, common_name, validity, subject)?;
+        self.sign(Profile::Client, params, subject, publication)
+    }
+
+    fn sign(
+        &self,
+        profile: Profile,
+        mut params: CertificateParams,
+        subject: &PublicKey,
+        publication: &Publication,
+    ) -> Result<Certificate, Error> {
+        params.use_authority_key_identifier_extension = true;
+        if let Some(url) = &publication.crl {
+            params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![url.clone()] }];
+        }
+        if let Some(url) = &publication.ocsp {
+            params.custom_extensions = vec![authority_information(url)];
+        }
+        let der = sign::certificate(&params, subject, self.certificate.der(), &self.key)?;
+        check::signed(&der, profile, &params, subject, self.certificate.der())?;
+        Ok(Certificate::signed(der))
+    }
+
+    fn validity(&self, now: OffsetDateTime, lifetime: Duration) -> Result<Validity, Error> {
+        let own = Validity { not_before: self.facts.not_before, not_after: self.facts.not_after };
+        let validity = Validity::starting(now, lifetime).ok_or(Error::Ended)?.within(own);
+        if now < own.not_before || now >= own.not_after || validity.not_before >= validity.not_after {
+            return Err(Error::Ended);
+        }
+        Ok(validity)
+    }
+}
+
+fn span(lifetime: std::time::Duration) -> Duration {
+    Duration::try_from(lifetime).unwrap_or(Duration::MAX)
+}
+
+fn distinct(name: &str, key: &PublicKey) -> String {
+    format!("{name} {}", certificate::hex(&key.identifier()).chars().take(8).collect::<String>())
+}
+
+/// Whether a server certificate can be for this name: a host name, a wildcard below one, or an address.
+pub fn is_server_name(name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok() || is_domain(name.strip_prefix("*.").unwrap_or(name))
+}
+
+fn is_domain(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    // A last label of digits alone would be taken for part of an address.
+    name.len() <= 253
+        && name.split('.').all(label)
+        && !name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn alternative(name: &str) -> Result<SanType, Error> {
+    if let Ok(address) = name.parse::<IpAddr>() {
+        return Ok(SanType::IpAddress(address));
+    }
+    let wrong = || Error::ServerName(name.to_owned());
+    if !is_server_name(name) {
+        return Err(wrong());
+    }
+    Ok(SanType::DnsName(name.to_ascii_lowercase().try_into().map_err(|_| wrong())?))
+}
+
+fn subtree(name: &str) -> Result<GeneralSubtree, Error> {
+    let wrong = || Error::ServerName(name.to_owned());
+    if let Some((network, bits)) = name.split_once('/') {
+        let address: IpAddr = network.parse().map_err(|_| wrong())?;
+        let bits: u8 = bits.parse().map_err(|_| wrong())?;
+        if bits > if address.is_ipv4() { 32 } else { 128 } {
+            return Err(wrong());
+        }
+        return Ok(GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, bits)));
+    }
+    if !is_domain(name) {
+        return Err(wrong());
+    }
+    Ok(GeneralSubtree::DnsName(name.to_ascii_lowercase()))
+}
+
+fn authority_information(ocsp: &str) -> CustomExtension {
+    let value = yasna::construct_der(|writer| {
+        writer.write_sequence(|writer| {
+            writer.next().write_sequence(|writer| {
+                writer.next().write_oid(&encode::oid(&[1, 3, 6, 1, 5, 5, 7, 48, 1]));
+                let uri = yasna::Tag::context(6);
+                writer.next().write_tagged_implicit(uri, |writer| writer.write_ia5_string(ocsp));
+            });
+        });
+    });
+    CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], value)
+}
+
+/// Why a CA could not be made or did not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The time is not within its own certificate's.
+    #[error("the CA's own certificate is over or not valid yet")]
+    Ended,
+    /// Key and certificate do not belong together.
+    #[error("the key is not that of the certificate")]
+    OtherKey,
+    /// The certificate may not sign others.
+    #[error("the certificate is not a CA's")]
+    NoCa,
+    /// Not a name a server can have.
+    #[error("'{0}' is not a name or an address of a server")]
+    ServerName(String),
+    /// The certificate cannot be made or read.
+    #[error(transparent)]
+    Certificate(#[from] certificate::Error),
+    /// It could not be signed.
+    #[error("could not sign")]
+    Sign(#[from] sign::Error),
+    /// What was signed is not what was meant.
+    #[error("what was signed is not what was meant")]
+    Check(#[from] check::Mismatch),
+}

@@ -1,0 +1,188 @@
+//! What was signed, read back by another parser and held against what was meant, before it leaves.
+
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension};
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::X509Version;
+
+use crate::certificate::{names, parse};
+use crate::ecdsa521;
+use crate::key::{Algorithm, PublicKey};
+use crate::profile::Profile;
+
+/// Checks a certificate signed by a CA, whose certificate is `issuer`.
+pub(crate) fn signed(
+    der: &[u8],
+    profile: Profile,
+    params: &CertificateParams,
+    subject: &PublicKey,
+    issuer: &[u8],
+) -> Result<(), Mismatch> {
+    let certificate = parse(der).map_err(|_| Mismatch("encoding"))?;
+    let issuer = parse(issuer).map_err(|_| Mismatch("issuer"))?;
+    common(&certificate, profile, params, subject)?;
+    ensure(certificate.issuer().as_raw() == issuer.subject().as_raw(), "issuer")?;
+    ensure(certificate.validity().not_after <= issuer.validity().not_after, "validity beyond the issuer's")?;
+    ensure(
+        authority_key(&certificate).is_some() && authority_key(&certificate) == subject_key(&issuer),
+        "authority key",
+    )?;
+    let key = PublicKey::from_spki(issuer.public_key().raw).map_err(|_| Mismatch("issuer's key"))?;
+    ensure(signature_holds(&certificate, &key), "signature")
+}
+
+/// Checks a self-signed certificate.
+pub(crate) fn self_signed(
+    der: &[u8],
+    profile: Profile,
+    params: &CertificateParams,
+    subject: &PublicKey,
+) -> Result<(), Mismatch> {
+    let certificate = parse(der).map_err(|_| Mismatch("encoding"))?;
+    common(&certificate, profile, params, subject)?;
+    ensure(certificate.issuer().as_raw() == certificate.subject().as_raw(), "issuer")?;
+    ensure(signature_holds(&certificate, subject), "signature")
+}
+
+fn common(
+    certificate: &X509Certificate<'_>,
+    profile: Profile,
+    params: &CertificateParams,
+    subject: &PublicKey,
+) -> Result<(), Mismatch> {
+    let serial = params.serial_number.as_ref().map(rcgen::SerialNumber::to_bytes);
+    ensure(certificate.version() == X509Version::V3, "version")?;
+    ensure(serial.as_deref() == Some(certificate.raw_serial()), "serial number")?;
+    ensure(certificate.validity().not_before.to_datetime() == params.not_before, "start")?;
+    ensure(certificate.validity().not_after.to_datetime() == params.not_after, "end")?;
+    ensure(params.not_before < params.not_after, "validity")?;
+    ensure(certificate.public_key().raw == subject.spki(), "public key")?;
+    ensure(common_name(certificate) == wanted_name(params), "subject")?;
+    ensure(names(certificate) == wanted_names(params), "names")?;
+    constraints(certificate, profile)?;
+    usages(certificate, profile)?;
+    ensure(subject_key(certificate) == Some(subject.identifier()), "subject key")?;
+    known_extensions_once(certificate)
+}
+
+fn constraints(certificate: &X509Certificate<'_>, profile: Profile) -> Result<(), Mismatch> {
+    let found = certificate.basic_constraints().ok().flatten().ok_or(Mismatch("basic constraints"))?;
+    let length = profile.path_length().map(u32::from);
+    ensure(found.critical, "basic constraints not critical")?;
+    ensure(found.value.ca == length.is_some() && found.value.path_len_constraint == length, "basic constraints")
+}
+
+fn usages(certificate: &X509Certificate<'_>, profile: Profile) -> Result<(), Mismatch> {
+    let found = certificate.key_usage().ok().flatten().ok_or(Mismatch("key usage"))?;
+    let wanted = profile.key_usages().iter().fold(0, |bits, usage| bits | bit(*usage));
+    ensure(found.critical && found.value.flags == wanted, "key usage")?;
+    let found = certificate.extended_key_usage().ok().flatten().map(|usage| purposes(usage.value));
+    let wanted = profile.extended_key_usages();
+    ensure(found.unwrap_or_default() == wanted, "extended key usage")
+}
+
+/// As RFC 5280 section 4.2.1.3 numbers them, from the lowest bit, which is how the parser has them.
+fn bit(usage: KeyUsagePurpose) -> u16 {
+    match usage {
+        KeyUsagePurpose::DigitalSignature => 1,
+        KeyUsagePurpose::ContentCommitment => 1 << 1,
+        KeyUsagePurpose::KeyEncipherment => 1 << 2,
+        KeyUsagePurpose::DataEncipherment => 1 << 3,
+        KeyUsagePurpose::KeyAgreement => 1 << 4,
+        KeyUsagePurpose::KeyCertSign => 1 << 5,
+        KeyUsagePurpose::CrlSign => 1 << 6,
+        KeyUsagePurpose::EncipherOnly => 1 << 7,
+        KeyUsagePurpose::DecipherOnly => 1 << 8,
+    }
+}
+
+fn purposes(found: &ExtendedKeyUsage<'_>) -> Vec<ExtendedKeyUsagePurpose> {
+    let others = found.other.iter().filter_map(|id| id.iter().map(Iterator::collect));
+    [
+        (found.any, ExtendedKeyUsagePurpose::Any),
+        (found.server_auth, ExtendedKeyUsagePurpose::ServerAuth),
+        (found.client_auth, ExtendedKeyUsagePurpose::ClientAuth),
+        (found.code_signing, ExtendedKeyUsagePurpose::CodeSigning),
+        (found.email_protection, ExtendedKeyUsagePurpose::EmailProtection),
+        (found.time_stamping, ExtendedKeyUsagePurpose::TimeStamping),
+        (found.ocsp_signing, ExtendedKeyUsagePurpose::OcspSigning),
+    ]
+    .into_iter()
+    .filter_map(|(has, purpose)| has.then_some(purpose))
+    .chain(others.map(ExtendedKeyUsagePurpose::Other))
+    .collect()
+}
+
+fn known_extensions_once(certificate: &X509Certificate<'_>) -> Result<(), Mismatch> {
+    certificate.extensions_map().map_err(|_| Mismatch("extensions twice"))?;
+    let known = certificate.iter_extensions().all(|extension| {
+        matches!(
+            extension.parsed_extension(),
+            ParsedExtension::AuthorityKeyIdentifier(_)
+                | ParsedExtension::SubjectKeyIdentifier(_)
+                | ParsedExtension::KeyUsage(_)
+                | ParsedExtension::ExtendedKeyUsage(_)
+                | ParsedExtension::BasicConstraints(_)
+                | ParsedExtension::SubjectAlternativeName(_)
+                | ParsedExtension::NameConstraints(_)
+                | ParsedExtension::CRLDistributionPoints(_)
+                | ParsedExtension::AuthorityInfoAccess(_)
+        )
+    });
+    ensure(known, "extensions")
+}
+
+fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
+    let mut attributes = certificate.subject().iter_attributes();
+    let first = attributes.next()?;
+    (attributes.next().is_none()).then(|| first.as_str().ok().map(str::to_owned)).flatten()
+}
+
+fn wanted_name(params: &CertificateParams) -> Option<String> {
+    match params.distinguished_name.get(&rcgen::DnType::CommonName)? {
+        rcgen::DnValue::Utf8String(name) => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn wanted_names(params: &CertificateParams) -> Vec<String> {
+    let name = |name: &SanType| match name {
+        SanType::DnsName(name) => name.as_str().to_owned(),
+        SanType::IpAddress(address) => address.to_string(),
+        _ => String::new(),
+    };
+    params.subject_alt_names.iter().map(name).collect()
+}
+
+fn subject_key(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+        _ => None,
+    })
+}
+
+fn authority_key(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
+        _ => None,
+    })
+}
+
+fn signature_holds(certificate: &X509Certificate<'_>, key: &PublicKey) -> bool {
+    if key.algorithm() == Algorithm::P521 {
+        let tbs = certificate.tbs_certificate.as_ref();
+        return ecdsa521::verify(key.raw(), tbs, &certificate.signature_value.data);
+    }
+    let Ok((_, spki)) = x509_parser::x509::SubjectPublicKeyInfo::from_der(key.spki()) else { return false };
+    certificate.verify_signature(Some(&spki)).is_ok()
+}
+
+fn ensure(holds: bool, what: &'static str) -> Result<(), Mismatch> {
+    if holds { Ok(()) } else { Err(Mismatch(what)) }
+}
+
+/// What differs between what was signed and what was meant. It means a mistake in this program or its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its {0} differs")]
+pub struct Mismatch(pub(crate) &'static str);
