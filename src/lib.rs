@@ -2,21 +2,47 @@
 //!
 //! # Map
 //!
-//! Modules only look down.
+//! Modules only look down; a test checks it. Beside them is the crate [`pki`]: a certificate authority as values in,
+//! values out, which knows no network, database, clock or file.
 //!
 //! | floor | module | one line |
 //! | --- | --- | --- |
+//! | 2 | [`authority`] | the CA with a memory: clients, certificates, invites, revocation |
 //! | 1 | [`store`] | rows and bytes, and the order of effects between them |
-//! | 1 | [`access`] | whether a principal may do a thing; a yes is a permit |
+//! | 1 | [`access`] | whether a principal may do a thing; a yes is a permit, which the store asks for |
 //! | 1 | [`token`] | bearer tokens and invites: made, read, hashed |
+//! | 1 | [`audit`] | the record of every change of trust: append-only, each line bound to the one before |
 //! | 0 | [`api`] | the wire: paths, headers, bodies; shared by server and client |
-//! | 0 | [`link`] | what a link is, and every rule that needs no I/O |
+//! | 0 | [`link`] | what a link is, and every rule that needs no input or output |
 //! | 0 | [`identity`] | who is asking, and how we know |
 //! | 0 | [`clock`] | the only place that asks what time it is |
 //! | 0 | [`units`] | instants, lifetimes, sizes |
+//!
+//! # The way of a request
+//!
+//! ```text
+//! TCP ─► listen ─► handshake ─► Peer                                once per connection
+//!                                │ (address, certificate?)
+//! request ─► trace ─► authenticate ─► gate ─► handler ─► store ─► response
+//!              │          │                     │          │
+//!             span     Principal              Permit    Link + bytes
+//! ```
+//!
+//! `trace` names the request, logs it and makes problems into answers. `authenticate` is the only place that makes a
+//! [`identity::Principal`]; it takes every trace of how the caller said who it is off the request. The gate stands in
+//! front of all routes that are not open to everyone. A handler asks [`access`] for a permit and hands it to
+//! [`store::Store`], which does nothing without one. Ownership is of a client, which has many certificates over time;
+//! what a certificate is worth is asked per request, behind an epoch that changes with every change of trust.
+//!
+//! # What is never lost
+//!
+//! The order of effects is in [`store`]: reserve the row, stream the bytes, sync, seal the row; and the other way
+//! round. A crash anywhere leaves something the sweeper understands.
 
 pub mod access;
 pub mod api;
+pub mod audit;
+pub mod authority;
 pub mod clock;
 pub mod identity;
 pub mod link;

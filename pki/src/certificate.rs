@@ -128,6 +128,18 @@ pub fn self_signed_client(key: &Key, common_name: &str, now: OffsetDateTime, day
     Ok(Certificate(der))
 }
 
+/// Whether a certificate is for this key.
+pub fn is_for_key(certificate: &Certificate, key: &PublicKey) -> bool {
+    parse(certificate.der()).is_ok_and(|parsed| parsed.public_key().raw == key.spki())
+}
+
+/// Whether a certificate was signed by the key of another.
+pub fn signed_by(certificate: &Certificate, issuer: &Certificate) -> bool {
+    let (Ok(certificate), Ok(issuer)) = (parse(certificate.der()), parse(issuer.der())) else { return false };
+    let Ok(key) = PublicKey::from_spki(issuer.public_key().raw) else { return false };
+    certificate.issuer().as_raw() == issuer.subject().as_raw() && check::signature_holds(&certificate, &key)
+}
+
 /// What every certificate of ours has in common.
 pub(crate) fn params(
     profile: Profile,

@@ -169,7 +169,8 @@ fn authority_key(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
     })
 }
 
-fn signature_holds(certificate: &X509Certificate<'_>, key: &PublicKey) -> bool {
+/// Whether a certificate's signature is by this key.
+pub(crate) fn signature_holds(certificate: &X509Certificate<'_>, key: &PublicKey) -> bool {
     if key.algorithm() == Algorithm::P521 {
         let tbs = certificate.tbs_certificate.as_ref();
         return ecdsa521::verify(key.raw(), tbs, &certificate.signature_value.data);

@@ -9,6 +9,7 @@
 //! | [`request`] | signing requests: made, judged |
 //! | [`crl`] | revocation lists |
 //! | [`key`] | private and public keys |
+//! | [`pkcs12`] | a key and its certificates in one file |
 //! | [`pem`] | text around DER |
 
 pub mod ca;
@@ -20,6 +21,7 @@ mod encode;
 pub mod key;
 
 pub mod pem;
+pub mod pkcs12;
 mod profile;
 pub mod request;
 mod sign;

@@ -1,0 +1,27 @@
+//! PKCS#12 (RFC 7292): a key and its certificates in one file, under a password.
+
+use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
+
+use crate::key::Key;
+
+/// As many rounds as OpenSSL would use by now; the passwords made here are random and need none of it.
+const ITERATIONS: u32 = 10_000;
+
+/// A file with the key and its certificates in DER, leaf first. Encrypted with PBES2 (PBKDF2 with SHA-256 and
+/// AES-256-CBC) and authenticated with HMAC-SHA-256, which OpenSSL 3 and browsers take.
+///
+/// # Errors
+/// When a certificate cannot be read or it cannot be encrypted.
+pub fn bundle(key: &Key, chain: &[Vec<u8>], name: &str, password: &str) -> Result<Vec<u8>, Error> {
+    let certificates = chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>()?;
+    let private = PrivateKey::from_der(key.pkcs8())?;
+    let chain = PrivateKeyChain::new(key.public().identifier(), private, certificates);
+    let mut store = KeyStore::new();
+    store.add_entry(name, KeyStoreEntry::PrivateKeyChain(chain));
+    Ok(store.writer(password).encryption_iterations(ITERATIONS).mac_iterations(ITERATIONS).write()?)
+}
+
+/// Why there is no file.
+#[derive(Debug, thiserror::Error)]
+#[error("could not make the PKCS#12 file")]
+pub struct Error(#[from] p12_keystore::error::Error);

@@ -1,0 +1,184 @@
+//! The authority's rows in memory, for tests of the authority alone.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
+
+use crate::identity::Sha256;
+use crate::store::Error;
+use crate::store::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Revoked, Trust};
+use crate::units::Timestamp;
+
+#[derive(Default)]
+pub(super) struct Memory {
+    rows: Mutex<Rows>,
+    epoch: AtomicU64,
+    /// The next enrolment finds its invite spent, as if another one had been faster.
+    pub(super) beaten: AtomicBool,
+}
+
+#[derive(Default)]
+struct Rows {
+    clients: Vec<Client>,
+    certificates: Vec<Certificate>,
+    invites: Vec<Invite>,
+    values: HashMap<String, String>,
+    numbers: HashMap<String, u64>,
+}
+
+impl Rows {
+    fn known(&self, certificate: &Certificate) -> Known {
+        let client = self.clients.iter().find(|client| Some(&client.id) == certificate.client.as_ref()).cloned();
+        Known { certificate: Certificate { der: None, ..certificate.clone() }, client }
+    }
+
+    fn enroll(&mut self, enrolment: Enrolment) -> Enrolled {
+        let invite = enrolment.invite.as_ref().map(|(id, now)| {
+            self.invites.iter().position(|invite| {
+                invite.id == *id
+                    && invite.used_at.is_none()
+                    && invite.withdrawn_at.is_none()
+                    && invite.expires_at > *now
+            })
+        });
+        if invite == Some(None) {
+            return Enrolled::InviteSpent;
+        }
+        if let Some(client) = &enrolment.client {
+            if self.clients.iter().any(|known| known.name == client.name && known.id != client.id) {
+                return Enrolled::NameTaken;
+            }
+            if !self.clients.iter().any(|known| known.id == client.id) {
+                self.clients.push(client.clone());
+            }
+        }
+        if let (Some(Some(at)), Some((_, now))) = (invite, enrolment.invite) {
+            self.invites[at].used_at = Some(now);
+        }
+        self.certificates.push(enrolment.certificate);
+        Enrolled::Done
+    }
+}
+
+impl Memory {
+    fn read<T: Send + 'static>(&self, read: impl FnOnce(&Rows) -> T) -> BoxFuture<'_, Result<T, Error>> {
+        ready(Ok(read(&self.rows.lock().expect("rows")))).boxed()
+    }
+
+    fn write<T: Send + 'static>(&self, write: impl FnOnce(&mut Rows) -> T) -> BoxFuture<'_, Result<T, Error>> {
+        let answer = write(&mut self.rows.lock().expect("rows"));
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        ready(Ok(answer)).boxed()
+    }
+
+    fn keep<T: Send + 'static>(&self, write: impl FnOnce(&mut Rows) -> T) -> BoxFuture<'_, Result<T, Error>> {
+        ready(Ok(write(&mut self.rows.lock().expect("rows")))).boxed()
+    }
+}
+
+impl Trust for Memory {
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    fn known(&self, key: Key) -> BoxFuture<'_, Result<Option<Known>, Error>> {
+        self.read(|rows| {
+            let found = rows.certificates.iter().find(|certificate| match &key {
+                Key::Sha256(sha256) => certificate.fingerprint.sha256 == *sha256,
+                Key::Sha1(sha1) => certificate.fingerprint.sha1 == *sha1,
+                Key::Serial(serial) => certificate.serial == *serial,
+            });
+            found.map(|certificate| rows.known(certificate))
+        })
+    }
+
+    fn enroll(&self, enrolment: Enrolment) -> BoxFuture<'_, Result<Enrolled, Error>> {
+        if self.beaten.swap(false, Ordering::SeqCst)
+            && let Some((id, now)) = enrolment.invite.clone()
+        {
+            self.rows.lock().expect("rows").invites.iter_mut().filter(|invite| invite.id == id).for_each(|invite| {
+                invite.used_at = Some(now);
+            });
+        }
+        self.write(|rows| rows.enroll(enrolment))
+    }
+
+    fn revoke(&self, which: Vec<Sha256>, how: Revoked) -> BoxFuture<'_, Result<Vec<Sha256>, Error>> {
+        self.write(|rows| {
+            let mut changed = Vec::new();
+            for certificate in &mut rows.certificates {
+                let sha256 = certificate.fingerprint.sha256;
+                if which.contains(&sha256) && certificate.revoked.is_none() {
+                    certificate.revoked = Some(how);
+                    changed.push(sha256);
+                }
+            }
+            changed
+        })
+    }
+
+    fn client_named(&self, name: &str) -> BoxFuture<'_, Result<Option<Client>, Error>> {
+        self.read(|rows| rows.clients.iter().find(|client| client.name == name).cloned())
+    }
+
+    fn clients(&self) -> BoxFuture<'_, Result<Vec<Client>, Error>> {
+        self.read(|rows| rows.clients.clone())
+    }
+
+    fn certificates(&self, which: Certificates) -> BoxFuture<'_, Result<Vec<Known>, Error>> {
+        self.read(|rows| {
+            let wanted = |certificate: &&Certificate| {
+                which.client.as_ref().is_none_or(|client| certificate.client.as_ref() == Some(client))
+                    && (!which.revoked || certificate.revoked.is_some())
+                    && which.not_after.is_none_or(|after| certificate.not_after > after)
+                    && which.issuer.is_none_or(|issuer| certificate.issuer == Some(issuer))
+            };
+            rows.certificates.iter().rev().filter(wanted).map(|certificate| rows.known(certificate)).collect()
+        })
+    }
+
+    fn der(&self, sha256: Sha256) -> BoxFuture<'_, Result<Option<Vec<u8>>, Error>> {
+        self.read(|rows| {
+            let found = rows.certificates.iter().find(|certificate| certificate.fingerprint.sha256 == sha256);
+            found.and_then(|certificate| certificate.der.clone())
+        })
+    }
+
+    fn invite(&self, invite: Invite) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(|rows| rows.invites.push(invite))
+    }
+
+    fn invite_by_hash(&self, hash: Sha256) -> BoxFuture<'_, Result<Option<Invite>, Error>> {
+        self.read(|rows| rows.invites.iter().find(|invite| invite.hash == hash).cloned())
+    }
+
+    fn invites(&self) -> BoxFuture<'_, Result<Vec<Invite>, Error>> {
+        self.read(|rows| rows.invites.iter().rev().cloned().collect())
+    }
+
+    fn withdraw_invite(&self, id: &str, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
+        self.write(|rows| {
+            let found = rows.invites.iter_mut().find(|invite| invite.id == id && invite.used_at.is_none());
+            found.map(|invite| invite.withdrawn_at = Some(now)).is_some()
+        })
+    }
+
+    fn value(&self, name: &str) -> BoxFuture<'_, Result<Option<String>, Error>> {
+        self.read(|rows| rows.values.get(name).cloned())
+    }
+
+    fn set_value(&self, name: &str, value: &str) -> BoxFuture<'_, Result<(), Error>> {
+        self.keep(|rows| drop(rows.values.insert(name.to_owned(), value.to_owned())))
+    }
+
+    fn next_number(&self, name: &str) -> BoxFuture<'_, Result<u64, Error>> {
+        self.keep(|rows| {
+            let number = rows.numbers.entry(name.to_owned()).or_default();
+            *number += 1;
+            *number
+        })
+    }
+}
