@@ -7,8 +7,11 @@
 //!
 //! | floor | module | one line |
 //! | --- | --- | --- |
+//! | 4 | [`config`] | what was said, made whole: flags over environment over file over defaults, each with its source |
+//! | 3 | [`server`] | from an open socket to an answered request |
 //! | 2 | [`authority`] | the CA with a memory: clients, certificates, invites, revocation |
 //! | 1 | [`store`] | rows and bytes, and the order of effects between them |
+//! | 1 | [`tls`] | the certificate shown and its reload; the optional client certificate; the peer, read once |
 //! | 1 | [`access`] | whether a principal may do a thing; a yes is a permit, which the store asks for |
 //! | 1 | [`token`] | bearer tokens and invites: made, read, hashed |
 //! | 1 | [`audit`] | the record of every change of trust: append-only, each line bound to the one before |
@@ -44,8 +47,11 @@ pub mod api;
 pub mod audit;
 pub mod authority;
 pub mod clock;
+pub mod config;
 pub mod identity;
 pub mod link;
+pub mod server;
 pub mod store;
+pub mod tls;
 pub mod token;
 pub mod units;

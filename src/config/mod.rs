@@ -1,0 +1,575 @@
+//! What was said, made whole: flags over environment over file over defaults, each value with its source.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+use crate::access::Policy;
+use crate::link::Lifetimes;
+use crate::server::{Deadlines, Limits};
+use crate::tls::ClientCertificate;
+use crate::token::Secret;
+use crate::units::{MIB, Ttl};
+
+mod table;
+
+pub use table::{SETTINGS, Setting};
+
+/// Where a value was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// On the command line.
+    Flag,
+    /// In the environment.
+    Environment,
+    /// In the configuration file.
+    File(PathBuf),
+    /// Nowhere.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Environment => f.write_str("environment"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// What was said in one place, by setting.
+pub type Said = BTreeMap<&'static str, String>;
+
+/// The server's settings, whole and checked.
+#[derive(Debug)]
+pub struct Serve {
+    /// Where to listen.
+    pub host: String,
+    /// Where to listen; 0 picks one.
+    pub port: u16,
+    /// Everything that is kept.
+    pub storage_path: PathBuf,
+    /// What links begin with.
+    pub public_url: Option<Url>,
+    /// Names and addresses in the server's own certificate.
+    pub server_names: Vec<String>,
+    /// A certificate from elsewhere and its key.
+    pub tls_files: Option<(PathBuf, PathBuf)>,
+    /// Whether a handshake needs a client certificate.
+    pub client_certificate: ClientCertificate,
+    /// The operator's token.
+    pub token: Token,
+    /// Bytes one upload may have.
+    pub max_file_size: u64,
+    /// Bytes `files/` may have.
+    pub max_storage: u64,
+    /// How long links may live.
+    pub lifetimes: Lifetimes,
+    /// Between two sweeps.
+    pub cleanup_interval: Duration,
+    /// What those nobody knows may do.
+    pub policy: Policy,
+    /// Whether anyone may register without an invite.
+    pub open_registration: bool,
+    /// A file with the passphrase of the CA keys.
+    pub ca_passphrase_file: Option<PathBuf>,
+    /// How long client certificates live.
+    pub client_lifetime: Duration,
+    /// Slots and deadlines.
+    pub limits: Limits,
+    /// How long running transfers may take to finish once the server is told to stop.
+    pub drain: Duration,
+    /// What is logged.
+    pub log: String,
+    /// Each setting's value as it was said, and where; secrets are not among the values.
+    pub in_force: Vec<(&'static Setting, String, Source)>,
+}
+
+/// The operator's token, or where it is kept.
+#[derive(Clone, Debug)]
+pub enum Token {
+    /// There is none.
+    None,
+    /// It was said.
+    Given(Secret),
+    /// It is in a file, which is read again on SIGHUP.
+    File(PathBuf),
+}
+
+impl Token {
+    /// The token as it is now.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is empty, or is more than a token.
+    pub fn read(&self) -> Result<Option<Secret>, Error> {
+        match self {
+            Self::None => Ok(None),
+            Self::Given(secret) => Ok(Some(secret.clone())),
+            Self::File(path) => {
+                let unreadable = |source| Error::Unreadable { path: path.clone(), source };
+                let text = std::fs::read_to_string(path).map_err(unreadable)?;
+                let text = text.trim_end_matches(['\r', '\n']);
+                if text.is_empty() || text.len() > 4096 || text.contains(['\r', '\n']) {
+                    return Err(Error::TokenFile { path: path.clone() });
+                }
+                Ok(Some(Secret::from_given(text.to_owned())))
+            }
+        }
+    }
+}
+
+impl Serve {
+    /// Puts together what was said.
+    ///
+    /// # Errors
+    /// For a value that is not one, naming the setting, where it was said and what would be right; and for settings
+    /// that do not go together.
+    pub fn from_said(flags: Said, environment: Said, file: Option<(PathBuf, Said)>) -> Result<Self, Error> {
+        let mut said = Layers { flags, environment, file, in_force: Vec::new() };
+        let host = said.text("host", |text| Ok(text.to_owned()))?;
+        let given = said.optional("api_token", |text| Ok(Secret::from_given(text.to_owned())))?;
+        let token_file = said.optional("api_token_file", path)?;
+        let token = match (given, token_file) {
+            (Some(_), Some(_)) => return Err(Error::Exclusive("DD_API_TOKEN", "DD_API_TOKEN_FILE")),
+            (Some(secret), None) => Token::Given(secret),
+            (None, Some(path)) => Token::File(path),
+            (None, None) => Token::None,
+        };
+        let tls_files = match (said.optional("tls_cert", path)?, said.optional("tls_key", path)?) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(Error::Together("DD_TLS_CERT", "DD_TLS_KEY")),
+        };
+        let default_hours = said.text("default_expire_hours", positive)?;
+        let names = said.optional("server_names", names)?;
+        let seconds = |said: &mut Layers, key| said.text(key, positive).map(Duration::from_secs);
+        let serve = Self {
+            port: said.text("port", |text| text.parse().map_err(|_| "a port from 0 to 65535".to_owned()))?,
+            storage_path: said.text("storage_path", path)?,
+            public_url: said.optional("public_url", public_url)?,
+            server_names: names.unwrap_or_else(|| default_names(&host)),
+            tls_files,
+            client_certificate: match said.text("require_client_cert", boolean)? {
+                true => ClientCertificate::Required,
+                false => ClientCertificate::Optional,
+            },
+            token,
+            max_file_size: said.text("max_file_size_mb", positive)?.saturating_mul(MIB),
+            max_storage: said.text("max_storage_mb", positive)?.saturating_mul(MIB),
+            lifetimes: Lifetimes {
+                default: Ttl::For(Duration::from_secs(default_hours.saturating_mul(3600))),
+                max: said
+                    .text("max_ttl", |text| text.parse().map_err(|_| "a lifetime such as 48h, or inf".to_owned()))?,
+            },
+            cleanup_interval: seconds(&mut said, "cleanup_interval_seconds")?,
+            policy: Policy {
+                allow_anonymous: said.text("allow_anon", boolean)?,
+                allow_untrusted: said.text("allow_untrusted", boolean)?,
+            },
+            open_registration: said.text("open_registration", boolean)?,
+            ca_passphrase_file: said.optional("ca_passphrase_file", path)?,
+            client_lifetime: Duration::from_secs(said.text("client_cert_days", days)?.saturating_mul(24 * 3600)),
+            limits: Limits {
+                connections: said.text("max_connections", count)?,
+                connections_per_address: said.text("max_connections_per_address", count)?,
+                deadlines: Deadlines {
+                    handshake: seconds(&mut said, "handshake_timeout_seconds")?,
+                    header: seconds(&mut said, "header_timeout_seconds")?,
+                    idle: seconds(&mut said, "idle_timeout_seconds")?,
+                    stall: seconds(&mut said, "stall_timeout_seconds")?,
+                },
+            },
+            drain: seconds(&mut said, "drain_timeout_seconds")?,
+            log: said.text("log", |text| Ok(text.to_owned()))?,
+            host,
+            in_force: Vec::new(),
+        };
+        Ok(Self { in_force: said.in_force, ..serve })
+    }
+
+    /// The socket address to listen on.
+    ///
+    /// # Errors
+    /// When the host is neither an address nor a name that stands for one here.
+    pub fn address(&self) -> Result<SocketAddr, Error> {
+        use std::net::ToSocketAddrs as _;
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(SocketAddr::new(address, self.port));
+        }
+        let unknown = || Error::Host { host: self.host.clone() };
+        (host, self.port).to_socket_addrs().map_err(|_| unknown())?.next().ok_or_else(unknown)
+    }
+}
+
+/// Reads a configuration file: TOML, the settings' names in lower case without `DD_`.
+///
+/// # Errors
+/// When it cannot be read, is not TOML, or has a key that is no setting.
+pub fn read_file(at: &Path) -> Result<Said, Error> {
+    let text = std::fs::read_to_string(at).map_err(|source| Error::Unreadable { path: at.to_owned(), source })?;
+    let parsed: toml::Table =
+        text.parse().map_err(|source| Error::NotToml { path: at.to_owned(), source: Box::new(source) })?;
+    let mut said = Said::new();
+    for (key, value) in parsed {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+            return Err(Error::UnknownKey { path: at.to_owned(), nearest: nearest(&key), key });
+        };
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(yes) => yes.to_string(),
+            toml::Value::Array(items) => {
+                let items: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+                items.ok_or_else(|| Error::WrongType { path: at.to_owned(), key: setting.key })?.join(",")
+            }
+            _ => return Err(Error::WrongType { path: at.to_owned(), key: setting.key }),
+        };
+        said.insert(setting.key, text);
+    }
+    Ok(said)
+}
+
+/// What the environment says, given its variables; and those that look like a slip of the hand, with what may have
+/// been meant. Others that begin with `DD_` belong to other programs.
+pub fn read_environment(variables: impl Iterator<Item = (String, String)>) -> (Said, Vec<(String, &'static str)>) {
+    let mut said = Said::new();
+    let mut slips = Vec::new();
+    for (name, value) in variables {
+        let Some(key) = name.strip_prefix("DD_").map(str::to_ascii_lowercase) else { continue };
+        if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
+            // An empty variable is how many tools say that there is none.
+            if !value.is_empty() {
+                said.insert(setting.key, value);
+            }
+        } else if let Some(meant) = nearest(&key) {
+            slips.push((name, meant));
+        }
+    }
+    (said, slips)
+}
+
+/// The setting whose name is nearly `key`.
+fn nearest(key: &str) -> Option<&'static str> {
+    let near = |setting: &&Setting| {
+        let known = setting.key;
+        let short = key.len().min(known.len());
+        let begins_alike = short >= 8 && (known.starts_with(key) || key.starts_with(known));
+        begins_alike || distance(key, known) <= 2
+    };
+    SETTINGS.iter().find(near).map(|setting| setting.key)
+}
+
+/// Levenshtein's.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
+            let best = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
+            diagonal = std::mem::replace(cell, best);
+            left = best;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+struct Layers {
+    flags: Said,
+    environment: Said,
+    file: Option<(PathBuf, Said)>,
+    in_force: Vec<(&'static Setting, String, Source)>,
+}
+
+impl Layers {
+    fn find(&self, key: &'static str) -> Option<(String, Source)> {
+        if let Some(text) = self.flags.get(key) {
+            return Some((text.clone(), Source::Flag));
+        }
+        if let Some(text) = self.environment.get(key) {
+            return Some((text.clone(), Source::Environment));
+        }
+        let (path, said) = self.file.as_ref()?;
+        Some((said.get(key)?.clone(), Source::File(path.clone())))
+    }
+
+    fn optional<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Error> {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+            return Err(Error::NotASetting(key));
+        };
+        let (text, source) = match (self.find(key), setting.default) {
+            (Some(said), _) => said,
+            (None, Some(default)) => (default.to_owned(), Source::Default),
+            (None, None) => {
+                self.in_force.push((setting, String::new(), Source::Default));
+                return Ok(None);
+            }
+        };
+        let shown = if setting.secret { "(secret)".to_owned() } else { text.clone() };
+        let value = read(&text).map_err(|right| Error::BadValue {
+            name: setting.variable(),
+            value: shown.clone(),
+            from: source.to_string(),
+            right,
+        })?;
+        self.in_force.push((setting, shown, source));
+        Ok(Some(value))
+    }
+
+    fn text<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Result<T, Error> {
+        self.optional(key, read)?.ok_or(Error::NotASetting(key))
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("a path".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn positive(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (1..=1_000_000).contains(number))
+        .ok_or_else(|| "a whole number from 1 to 1000000".to_owned())
+}
+
+fn days(text: &str) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (1..=3650).contains(number))
+        .ok_or_else(|| "a whole number of days from 1 to 3650".to_owned())
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("true or false".to_owned()),
+    }
+}
+
+fn names(text: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> =
+        text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    if names.is_empty() { Err("names and addresses, separated by commas".to_owned()) } else { Ok(names) }
+}
+
+fn public_url(text: &str) -> Result<Url, String> {
+    let right = || "an http or https URL without query, such as https://drop.example.org/".to_owned();
+    let mut url = Url::parse(text).map_err(|_| right())?;
+    let web = matches!(url.scheme(), "http" | "https") && url.host_str().is_some();
+    if !web || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        return Err(right());
+    }
+    if !url.path().ends_with('/') {
+        let with_slash = format!("{}/", url.path());
+        url.set_path(&with_slash);
+    }
+    Ok(url)
+}
+
+/// The machine's name, `localhost`, the loopback addresses, and the address listened on if it is one.
+fn default_names(host: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let machine = rustix::system::uname();
+    let dns =
+        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    if let Ok(name) = machine.nodename().to_str()
+        && dns(name)
+    {
+        names.push(name.to_ascii_lowercase());
+    }
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let wildcard = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
+    if !wildcard && (dns(host) || host.parse::<IpAddr>().is_ok()) {
+        names.push(host.to_ascii_lowercase());
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+/// Where a client on this machine reaches a server that listens on `address`: a wildcard is no address to connect to.
+pub fn reachable(address: SocketAddr) -> String {
+    match address.ip() {
+        ip if ip.is_unspecified() => format!("https://localhost:{}", address.port()),
+        IpAddr::V4(Ipv4Addr::LOCALHOST) => format!("https://127.0.0.1:{}", address.port()),
+        _ => format!("https://{address}"),
+    }
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value that is not one.
+    #[error("{name} is '{value}' (from {from}): it has to be {right}")]
+    BadValue {
+        /// The setting.
+        name: String,
+        /// What was said.
+        value: String,
+        /// Where.
+        from: String,
+        /// What would be right.
+        right: String,
+    },
+    /// Two settings that exclude each other.
+    #[error("{0} and {1} are both set: use one of them")]
+    Exclusive(&'static str, &'static str),
+    /// Two settings that need each other.
+    #[error("{0} and {1} go together: set both or neither")]
+    Together(&'static str, &'static str),
+    /// A key that is no setting.
+    #[error("{path} has the unknown key '{key}'{}", .nearest.map(|near| format!(": did you mean '{near}'?")).unwrap_or_default())]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What may have been meant.
+        nearest: Option<&'static str>,
+    },
+    /// A value of a type that no setting has.
+    #[error("{path}: '{key}' has to be a string, a number, true or false")]
+    WrongType {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read {path}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that is not TOML.
+    #[error("{path} is not TOML")]
+    NotToml {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<toml::de::Error>,
+    },
+    /// A token file without a token.
+    #[error("{path} has to hold the token, alone, on one line")]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A host that does not stand for an address here.
+    #[error("DD_HOST is '{host}', which is neither an address nor a name known here")]
+    Host {
+        /// What was said.
+        host: String,
+    },
+    /// The program asked for a setting that is not in its own table.
+    #[error("'{0}' is not in the table of settings")]
+    NotASetting(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(pairs: &[(&'static str, &str)]) -> Said {
+        pairs.iter().map(|(key, value)| (*key, (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn flag_beats_environment_beats_file_beats_default() {
+        let file = || Some((PathBuf::from("f.toml"), said(&[("port", "3"), ("max_ttl", "7d")])));
+        let port = |flags, environment, file| Serve::from_said(flags, environment, file).expect("settings").port;
+        assert_eq!(port(said(&[("port", "1")]), said(&[("port", "2")]), file()), 1);
+        assert_eq!(port(Said::new(), said(&[("port", "2")]), file()), 2);
+        assert_eq!(port(Said::new(), Said::new(), file()), 3);
+        assert_eq!(port(Said::new(), Said::new(), None), 8443);
+    }
+
+    #[test]
+    fn every_setting_is_read_and_has_a_source() {
+        let serve = Serve::from_said(Said::new(), Said::new(), None).expect("defaults");
+        assert_eq!(serve.in_force.len(), SETTINGS.len());
+        assert!(serve.in_force.iter().all(|(_, _, source)| *source == Source::Default));
+        assert_eq!(serve.max_file_size, 100 * MIB);
+        assert_eq!(serve.lifetimes.max, Ttl::For(Duration::from_secs(48 * 3600)));
+        assert!(serve.server_names.iter().any(|name| name == "localhost"));
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_source_and_what_is_right() {
+        for (key, value) in [
+            ("port", "70000"),
+            ("max_file_size_mb", "0"),
+            ("max_ttl", "2 days"),
+            ("allow_anon", "maybe"),
+            ("public_url", "ftp://x"),
+            ("max_connections", "-1"),
+            ("client_cert_days", "99999"),
+        ] {
+            let error = Serve::from_said(Said::new(), said(&[(key, value)]), None).expect_err(key).to_string();
+            let name = format!("DD_{}", key.to_ascii_uppercase());
+            assert!(error.contains(&name) && error.contains("environment") && error.contains("has to be"), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let serve = Serve::from_said(Said::new(), said(&[("api_token", "hunter22")]), None).expect("settings");
+        assert!(!format!("{serve:?}").contains("hunter22"));
+    }
+
+    #[test]
+    fn what_excludes_or_needs_each_other_is_checked() {
+        let both = said(&[("api_token", "a"), ("api_token_file", "b")]);
+        assert!(matches!(Serve::from_said(Said::new(), both, None), Err(Error::Exclusive(..))));
+        assert!(matches!(Serve::from_said(said(&[("tls_cert", "a")]), Said::new(), None), Err(Error::Together(..))));
+    }
+
+    #[test]
+    fn unknown_keys_in_a_file_are_errors_and_slips_in_the_environment_are_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ddrop.toml");
+        std::fs::write(&path, "max_storage_mbs = 3\n").expect("written");
+        let error = read_file(&path).expect_err("unknown").to_string();
+        assert!(error.contains("max_storage_mbs") && error.contains("'max_storage_mb'"), "{error}");
+        let variables = [("DD_MAX_FILE_SIZE", "3"), ("DD_AGENT_HOST", "x"), ("DD_PORT", "9")];
+        let (said, slips) = read_environment(variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
+        assert_eq!(said.get("port").map(String::as_str), Some("9"));
+        assert_eq!(slips, [("DD_MAX_FILE_SIZE".to_owned(), "max_file_size_mb")]);
+    }
+
+    #[test]
+    fn a_token_file_holds_a_token_on_one_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("token");
+        std::fs::write(&path, "s3cret\n").expect("written");
+        let token = Token::File(path.clone());
+        assert_eq!(token.read().expect("readable").map(|s| s.reveal().to_owned()).as_deref(), Some("s3cret"));
+        std::fs::write(&path, "\n").expect("written");
+        assert!(matches!(token.read(), Err(Error::TokenFile { .. })));
+    }
+
+    #[test]
+    fn a_wildcard_is_reached_as_localhost() {
+        assert_eq!(reachable("0.0.0.0:8443".parse().expect("address")), "https://localhost:8443");
+        assert_eq!(reachable("127.0.0.1:1".parse().expect("address")), "https://127.0.0.1:1");
+        assert_eq!(reachable("[::1]:1".parse().expect("address")), "https://[::1]:1");
+    }
+}

@@ -1,0 +1,94 @@
+//! Every setting of the server: its name, what it is by default, what it means.
+
+/// One setting: a variable, a flag and a key at once.
+#[derive(Debug)]
+pub struct Setting {
+    /// As a key in the configuration file.
+    pub key: &'static str,
+    /// Its value when nothing is said; `None` is none.
+    pub default: Option<&'static str>,
+    /// What its value is, for `--help`.
+    pub value: &'static str,
+    /// What it means.
+    pub help: &'static str,
+    /// Whether its value is never shown.
+    pub secret: bool,
+}
+
+impl Setting {
+    /// As a variable: `DD_MAX_TTL`.
+    pub fn variable(&self) -> String {
+        format!("DD_{}", self.key.to_ascii_uppercase())
+    }
+
+    /// As a flag: `max-ttl`. What DeadDrop had a flag for keeps its name.
+    pub fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+}
+
+const fn setting(key: &'static str, value: &'static str, default: Option<&'static str>, help: &'static str) -> Setting {
+    Setting { key, default, value, help, secret: false }
+}
+
+/// All of them, as they are listed.
+pub const SETTINGS: &[Setting] = &[
+    setting("host", "HOST", Some("0.0.0.0"), "Address to listen on"),
+    setting("port", "PORT", Some("8443"), "Port to listen on; 0 picks one"),
+    setting("storage_path", "STORAGE", Some("./storage"), "Folder for links.db, files/ and pki/"),
+    setting("public_url", "URL", None, "What links begin with [default: what the request was addressed to]"),
+    setting(
+        "server_names",
+        "NAME,...",
+        None,
+        "Names and addresses in the server certificate [default: host name, localhost, loopback addresses]",
+    ),
+    setting("tls_cert", "FILE", None, "A server certificate from elsewhere: PEM, leaf first"),
+    setting("tls_key", "FILE", None, "The key of that certificate: PEM"),
+    setting("require_client_cert", "BOOL", Some("false"), "No TLS handshake without a client certificate"),
+    Setting { key: "api_token", default: None, value: "TOKEN", help: "Bearer token of an admin", secret: true },
+    setting("api_token_file", "FILE", None, "File with that token, read again on SIGHUP"),
+    setting("max_file_size_mb", "MIB", Some("100"), "MiB one upload may have"),
+    setting("max_storage_mb", "MIB", Some("1024"), "MiB files/ may have in all"),
+    setting("default_expire_hours", "HOURS", Some("1"), "Lifetime of a link when none is asked for"),
+    setting("max_ttl", "TTL", Some("48h"), "Longest lifetime of a link: 90s, 30m, 2h, 7d, 4w or inf"),
+    setting("cleanup_interval_seconds", "SECONDS", Some("300"), "Between two sweeps"),
+    setting("allow_anon", "BOOL", Some("false"), "Callers without a certificate may upload"),
+    setting("allow_untrusted", "BOOL", Some("false"), "Callers with a certificate nobody vouched for may upload"),
+    setting("open_registration", "BOOL", Some("false"), "Anyone may register without an invite"),
+    setting("ca_passphrase_file", "FILE", None, "File with the passphrase that encrypts the CA keys at rest"),
+    setting("client_cert_days", "DAYS", Some("365"), "Lifetime of client certificates"),
+    setting("max_connections", "N", Some("4096"), "Connections open at once"),
+    setting(
+        "max_connections_per_address",
+        "N",
+        Some("256"),
+        "Connections open at once from one address (IPv6: one /64)",
+    ),
+    setting("handshake_timeout_seconds", "SECONDS", Some("10"), "For a TLS handshake"),
+    setting("header_timeout_seconds", "SECONDS", Some("10"), "For the header of a request, from its first byte"),
+    setting("idle_timeout_seconds", "SECONDS", Some("60"), "A connection may be open without a request"),
+    setting(
+        "stall_timeout_seconds",
+        "SECONDS",
+        Some("30"),
+        "A request's body may stand still; a connection with a running request twice as long",
+    ),
+    setting("drain_timeout_seconds", "SECONDS", Some("60"), "For running transfers to finish after SIGTERM"),
+    setting("log", "FILTER", Some("info"), "What is logged: error, warn, info, debug or a tracing filter"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_go_together() {
+        let mut keys: Vec<_> = SETTINGS.iter().map(|setting| setting.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), SETTINGS.len());
+        let setting = SETTINGS.iter().find(|s| s.key == "max_file_size_mb").expect("a setting");
+        assert_eq!((setting.variable().as_str(), setting.flag().as_str()), ("DD_MAX_FILE_SIZE_MB", "max-file-size-mb"));
+    }
+}

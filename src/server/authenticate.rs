@@ -1,0 +1,264 @@
+//! Who is asking: the only place that makes a [`Principal`], once per request, from evidence.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::App;
+use super::connection::Connection;
+use super::problem::Problem;
+use crate::authority::Standing;
+use crate::identity::{Owner, Principal, Proof, Tier};
+use crate::tls::PeerCertificate;
+use crate::token::Secret;
+use crate::units::Timestamp;
+
+/// Headers by which a proxy would tell an identity: never seen further in.
+const IDENTITY_HEADERS: [&str; 7] = [
+    "client-cert",
+    "client-cert-chain",
+    "x-ssl-client-sha1",
+    "x-ssl-client-sha256",
+    "x-ssl-client-cert",
+    "x-ssl-client-verify",
+    "x-proxy-secret",
+];
+
+/// What a request says of its sender, once it is known to be true.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// Who it is.
+    principal: Principal,
+    /// Why the certificate it shows is worth nothing, if it is one of ours.
+    refused: Option<Problem>,
+}
+
+/// The secret of an invite, as `Authorization: Invite SECRET` or as the password of HTTP Basic.
+#[derive(Clone, Debug)]
+pub(super) struct InviteSecret(pub(super) Secret);
+
+/// Reads who is asking and takes every trace of how they said so off the request.
+pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let authorization = request.headers_mut().remove(header::AUTHORIZATION);
+    strip(request.headers_mut());
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
+    let caller = match identify(&app, connection.as_deref(), authorization.as_ref()).await {
+        Ok((caller, invite)) => {
+            if let Some(invite) = invite {
+                request.extensions_mut().insert(invite);
+            }
+            caller
+        }
+        Err(problem) => return problem.into_response(),
+    };
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+fn strip(headers: &mut HeaderMap) {
+    for name in IDENTITY_HEADERS {
+        headers.remove(name);
+    }
+}
+
+enum Authorization {
+    Bearer(Secret),
+    Invite(Secret),
+}
+
+async fn identify(
+    app: &App,
+    connection: Option<&Connection>,
+    authorization: Option<&HeaderValue>,
+) -> Result<(Caller, Option<InviteSecret>), Problem> {
+    let address = connection.and_then(|connection| connection.peer.address);
+    let said = authorization.map(parse).transpose()?;
+    let invite = match said {
+        Some(Authorization::Bearer(token)) => {
+            let right = app.token().is_some_and(|own| own.matches(token.reveal()));
+            let principal = Principal {
+                tier: Tier::Admin,
+                owner: Owner::Token,
+                name: Some("token".to_owned()),
+                proof: Proof::Token,
+                address,
+            };
+            return if right { Ok((Caller { principal, refused: None }, None)) } else { Err(Problem::bad_token()) };
+        }
+        Some(Authorization::Invite(secret)) => Some(InviteSecret(secret)),
+        None => None,
+    };
+    let mut caller = Caller { principal: nobody(), refused: None };
+    if let Some(connection) = connection
+        && let Some(certificate) = &connection.peer.certificate
+        && let Some(found) = connection.standing(&app.authority).await?
+    {
+        caller = judge(certificate, &found.1, app.clock.now());
+    }
+    caller.principal.address = address;
+    Ok((caller, invite))
+}
+
+/// A scheme we do not know is a wrong credential, not none.
+fn parse(value: &HeaderValue) -> Result<Authorization, Problem> {
+    let text = value.to_str().map_err(|_| Problem::bad_token())?;
+    let (scheme, rest) = text.split_once(' ').ok_or_else(Problem::bad_token)?;
+    let rest = rest.trim();
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => Ok(Authorization::Bearer(Secret::from_given(rest.to_owned()))),
+        "invite" => Ok(Authorization::Invite(Secret::from_given(rest.to_owned()))),
+        "basic" => {
+            let decoded = BASE64_STANDARD.decode(rest).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let decoded = decoded.ok_or_else(Problem::bad_token)?;
+            let (_, password) = decoded.split_once(':').ok_or_else(Problem::bad_token)?;
+            Ok(Authorization::Invite(Secret::from_given(password.to_owned())))
+        }
+        _ => Err(Problem::bad_token()),
+    }
+}
+
+fn nobody() -> Principal {
+    Principal { tier: Tier::Anonymous, owner: Owner::Anonymous, name: None, proof: Proof::Nothing, address: None }
+}
+
+/// A certificate of ours that is over says who someone was, not who someone is: its holder is nobody, and told why
+/// where that matters.
+fn judge(certificate: &PeerCertificate, standing: &Standing, now: Timestamp) -> Caller {
+    let proof = Proof::Certificate { fingerprint: certificate.fingerprint, not_after: Some(certificate.not_after) };
+    // The standing may have been found a while ago on this connection; the dates are looked at now.
+    let dated = match standing {
+        Standing::Good { .. } | Standing::Expired { .. } | Standing::NotYet { .. } => {
+            if now >= certificate.not_after {
+                Some(Standing::Expired { not_after: certificate.not_after })
+            } else if now < certificate.not_before {
+                Some(Standing::NotYet { not_before: certificate.not_before })
+            } else {
+                None
+            }
+        }
+        Standing::Revoked { .. } => Some(standing.clone()),
+        Standing::Unknown => None,
+    };
+    if let Some(over) = dated {
+        let principal = Principal { proof, ..nobody() };
+        return Caller { principal, refused: Some(Problem::certificate(&over)) };
+    }
+    let principal = match standing {
+        Standing::Good { client, .. } => Principal {
+            tier: if client.admin { Tier::Admin } else { Tier::Trusted },
+            owner: Owner::Client(client.id.clone()),
+            name: Some(client.name.clone()),
+            proof,
+            address: None,
+        },
+        _ => Principal {
+            tier: Tier::Untrusted,
+            owner: Owner::Certificate(certificate.fingerprint.sha256),
+            name: None,
+            proof,
+            address: None,
+        },
+    };
+    Caller { principal, refused: None }
+}
+
+/// Who is asking, on routes that are open to everyone.
+#[derive(Clone, Debug)]
+pub(super) struct Anyone(pub(super) Principal);
+
+/// Who is asking, on routes where that matters: refuses those whose certificate is over.
+#[derive(Clone, Debug)]
+pub(super) struct Asking(pub(super) Principal);
+
+/// On a route that was put outside `authenticate` by mistake everybody is nobody.
+fn caller(parts: &Parts) -> Caller {
+    let found = parts.extensions.get::<Caller>().cloned();
+    found.unwrap_or_else(|| Caller { principal: nobody(), refused: None })
+}
+
+impl<S: Sync> FromRequestParts<S> for Anyone {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self(caller(parts).principal))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Asking {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Caller { principal, refused } = caller(parts);
+        match refused {
+            Some(problem) => Err(problem),
+            None => Ok(Self(principal)),
+        }
+    }
+}
+
+/// The gate in front of closed routes: nobody, and nobody whose certificate is over, gets past it.
+pub(super) async fn known(State(app): State<App>, Asking(who): Asking, request: Request, next: Next) -> Response {
+    match crate::access::list(&who, app.settings.policy) {
+        Ok(_) => next.run(request).await,
+        Err(denied) => Problem::from(denied).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{ClientId, Fingerprint};
+    use crate::store::trust::Client;
+
+    fn certificate() -> PeerCertificate {
+        PeerCertificate {
+            fingerprint: Fingerprint::of(b"certificate"),
+            not_before: Timestamp::from_secs(1000),
+            not_after: Timestamp::from_secs(2000),
+        }
+    }
+
+    fn good(admin: bool) -> Standing {
+        let client = Client {
+            id: ClientId::from_kept("c".into()),
+            name: "alice".into(),
+            admin,
+            created_at: Timestamp::from_secs(0),
+        };
+        Standing::Good { client, not_after: Timestamp::from_secs(2000) }
+    }
+
+    #[test]
+    fn the_tier_follows_the_standing() {
+        let tier = |standing: &Standing| judge(&certificate(), standing, Timestamp::from_secs(1500)).principal.tier;
+        assert_eq!(tier(&good(true)), Tier::Admin);
+        assert_eq!(tier(&good(false)), Tier::Trusted);
+        assert_eq!(tier(&Standing::Unknown), Tier::Untrusted);
+        assert_eq!(tier(&Standing::Revoked { at: Timestamp::from_secs(1) }), Tier::Anonymous);
+    }
+
+    #[test]
+    fn dates_are_judged_at_the_time_of_the_request() {
+        let at = |secs| judge(&certificate(), &good(true), Timestamp::from_secs(secs));
+        assert!(at(1000).refused.is_none() && at(1999).refused.is_none());
+        for secs in [999, 2000] {
+            let caller = at(secs);
+            assert!(caller.refused.is_some() && caller.principal.tier == Tier::Anonymous, "at {secs}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_a_wrong_credential() {
+        for value in ["Digest x", "Bearer", "Basic !!!", "Basic aGVsbG8="] {
+            assert!(parse(&HeaderValue::from_static(value)).is_err(), "{value}");
+        }
+        let basic = parse(&HeaderValue::from_static("Basic YW55OnNlY3JldA==")).ok();
+        assert!(matches!(basic, Some(Authorization::Invite(s)) if s.reveal() == "secret"));
+    }
+}

@@ -1,0 +1,46 @@
+//! What is kept for as long as a connection is open: who is at its other end and what that was last found to be worth.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use crate::authority::{self, Authority, Name, Standing};
+use crate::tls::Peer;
+
+/// One connection, shared by its requests.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Who is at the other end.
+    pub(super) peer: Peer,
+    last: ArcSwapOption<(u64, Standing)>,
+}
+
+impl Connection {
+    pub(super) fn new(peer: Peer) -> Self {
+        Self { peer, last: ArcSwapOption::empty() }
+    }
+
+    /// What the peer's certificate is worth, asked again whenever trust has changed since the last request; `None`
+    /// without a certificate. Its dates are for the caller to compare with the time of the request.
+    pub(super) async fn standing(
+        &self,
+        authority: &Authority,
+    ) -> Result<Option<Arc<(u64, Standing)>>, authority::Error> {
+        let Some(certificate) = &self.peer.certificate else { return Ok(None) };
+        // Read before the question is asked: a change in between makes the answer stale, never wrongly fresh.
+        let epoch = authority.epoch();
+        if let Some(last) = self.last.load_full()
+            && last.0 == epoch
+        {
+            return Ok(Some(last));
+        }
+        let standing = authority.standing(Name::Sha256(certificate.fingerprint.sha256)).await?;
+        let lasting = matches!(standing, Standing::Good { .. } | Standing::Revoked { .. } | Standing::Unknown);
+        let fresh = Arc::new((epoch, standing));
+        // What time alone can change is asked again.
+        if lasting {
+            self.last.store(Some(Arc::clone(&fresh)));
+        }
+        Ok(Some(fresh))
+    }
+}

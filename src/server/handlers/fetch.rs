@@ -1,0 +1,179 @@
+//! Bytes out: whole, or the range that was asked for.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::render::disposition;
+use crate::access;
+use crate::api;
+use crate::link::{Kind, Link, LinkId};
+use crate::server::App;
+use crate::server::problem::Problem;
+use crate::store::{Lookup, Span};
+
+/// `GET, HEAD /{id}`.
+pub(in crate::server) async fn fetch(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    answer(&app, &id, &method, &headers).await
+}
+
+/// `GET, HEAD /{id}/{name}`: the name is for people and for programs that save under it.
+pub(in crate::server) async fn fetch_named(
+    State(app): State<App>,
+    Path((id, _name)): Path<(String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    answer(&app, &id, &method, &headers).await
+}
+
+/// A live link by the text of its id.
+pub(in crate::server) async fn find(app: &App, id: &str) -> Result<Link, Problem> {
+    let id: LinkId = id.parse()?;
+    match app.store.find(&id).await? {
+        Lookup::Live(link) => Ok(*link),
+        Lookup::Gone => Err(Problem::gone()),
+        Lookup::Unknown => Err(Problem::not_found("such link")),
+    }
+}
+
+async fn answer(app: &App, id: &str, method: &Method, headers: &HeaderMap) -> Result<Response, Problem> {
+    let link = find(app, id).await?;
+    let etag = format!("\"{}\"", link.sha256);
+    if says(headers, header::IF_NONE_MATCH).is_some_and(|tags| matches(tags, &etag)) {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        describe(response.headers_mut(), &link, &etag);
+        return Ok(response);
+    }
+    let range = match says(headers, header::RANGE) {
+        Some(range) if may_range(headers, &etag) => parse_range(range, link.size),
+        _ => Range::Whole,
+    };
+    let span = match range {
+        Range::Whole => None,
+        Range::Part(span) => Some(span),
+        Range::Unsatisfiable => return Err(Problem::unsatisfiable(link.size)),
+    };
+    let length = span.map_or(link.size, |span| span.length);
+    let mut response = if method == Method::HEAD {
+        Response::new(Body::empty())
+    } else {
+        match app.store.read(access::read(link.clone()), span).await? {
+            Some(content) => Response::new(Body::from_stream(content)),
+            None => return Err(Problem::gone()),
+        }
+    };
+    describe(response.headers_mut(), &link, &etag);
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    if let Some(span) = span {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let last = span.start + span.length - 1;
+        set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes {}-{last}/{}", span.start, link.size));
+    }
+    Ok(response)
+}
+
+fn says(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn describe(headers: &mut HeaderMap, link: &Link, etag: &str) {
+    let inline = link.kind == Kind::Paste && is_safe_inline(&link.mime);
+    let name = link.name.as_ref().map(crate::link::FileName::as_str);
+    set(headers, header::CONTENT_TYPE, &link.mime);
+    set(headers, header::CONTENT_DISPOSITION, &disposition(if inline { "inline" } else { "attachment" }, name));
+    set(headers, header::ETAG, etag);
+    set(headers, header::CACHE_CONTROL, if link.burn { "no-store" } else { "private, no-cache" });
+    set(headers, header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; sandbox");
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    let digest = format!("sha-256=:{}:", BASE64_STANDARD.encode(link.sha256.0));
+    set(headers, header::HeaderName::from_static(api::header::REPR_DIGEST), &digest);
+}
+
+/// Types that no browser runs.
+fn is_safe_inline(mime: &str) -> bool {
+    let essence = mime.split(';').next().unwrap_or_default().trim();
+    matches!(essence, "text/plain" | "image/png" | "image/jpeg" | "image/gif" | "image/webp" | "image/avif")
+}
+
+/// `If-None-Match` (RFC 9110 section 13.1.2): compared weakly.
+fn matches(tags: &str, etag: &str) -> bool {
+    tags.trim() == "*" || tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)
+}
+
+/// `If-Range` (RFC 9110 section 13.1.5): a tag is compared strongly; a date never matches, since we send none.
+fn may_range(headers: &HeaderMap, etag: &str) -> bool {
+    says(headers, header::IF_RANGE).is_none_or(|tag| tag.trim() == etag)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    Whole,
+    Part(Span),
+    Unsatisfiable,
+}
+
+/// `Range` (RFC 9110 section 14.2). One range is served; several, and what is no range, are answered with the whole,
+/// as the RFC allows.
+fn parse_range(text: &str, size: u64) -> Range {
+    let Some(spec) = text.trim().strip_prefix("bytes=") else { return Range::Whole };
+    let Some((first, last)) = spec.trim().split_once('-') else { return Range::Whole };
+    let number = |text: &str| -> Option<u64> {
+        (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let (start, end) = match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => (first, last.saturating_add(1).min(size)),
+        (Some(first), None) if last.is_empty() => (first, size),
+        (None, Some(suffix)) if first.is_empty() => (size.saturating_sub(suffix), size),
+        _ => return Range::Whole,
+    };
+    if start >= end { Range::Unsatisfiable } else { Range::Part(Span { start, length: end - start }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read() {
+        let part = |start, length| Range::Part(Span { start, length });
+        for (text, range) in [
+            ("bytes=0-0", part(0, 1)),
+            ("bytes=2-", part(2, 8)),
+            ("bytes=2-3", part(2, 2)),
+            ("bytes=2-99999999999999999999999", part(2, 8)),
+            ("bytes=-3", part(7, 3)),
+            ("bytes=-99", part(0, 10)),
+            ("bytes=10-", Range::Unsatisfiable),
+            ("bytes=-0", Range::Unsatisfiable),
+            ("bytes=3-2", Range::Whole),
+            ("bytes=0-1,4-5", Range::Whole),
+            ("bytes=+1-2", Range::Whole),
+            ("bytes=a-b", Range::Whole),
+            ("bytes=-", Range::Whole),
+            ("lines=1-2", Range::Whole),
+        ] {
+            assert_eq!(parse_range(text, 10), range, "{text}");
+        }
+        assert_eq!(parse_range("bytes=0-", 0), Range::Unsatisfiable);
+    }
+
+    #[test]
+    fn tags_are_compared() {
+        assert!(matches("\"a\", W/\"b\"", "\"b\"") && matches("*", "\"b\"") && !matches("\"a\"", "\"b\""));
+    }
+}

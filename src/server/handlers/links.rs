@@ -1,0 +1,112 @@
+//! Links' metadata: list, show, change, expire.
+
+use axum::Json as JsonBody;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+
+use super::fetch::find;
+use super::render::{self, Base};
+use super::{Json, Query};
+use crate::access::{self, Manage, Permit};
+use crate::api;
+use crate::identity::Principal;
+use crate::link::{Change, FileName, LinkId};
+use crate::server::App;
+use crate::server::authenticate::Asking;
+use crate::server::problem::Problem;
+use crate::store::{Paging, Stats};
+
+/// Links on a page when no number is asked for, and at most.
+const PAGE: (u32, u32) = (100, 1000);
+
+#[derive(Debug, Deserialize)]
+pub(in crate::server) struct ListQuery {
+    limit: Option<u32>,
+    after: Option<String>,
+    search: Option<String>,
+    #[serde(default)]
+    own: bool,
+}
+
+/// `GET /api/links`: own links, newest first; an admin's: all, unless `own=true`.
+pub(in crate::server) async fn list(
+    State(app): State<App>,
+    Asking(who): Asking,
+    base: Base,
+    Query(query): Query<ListQuery>,
+) -> Result<JsonBody<api::Links>, Problem> {
+    let policy = app.settings.policy;
+    let permit = if query.own { access::list_own(&who, policy)? } else { access::list(&who, policy)? };
+    let limit = query.limit.unwrap_or(PAGE.0);
+    if limit == 0 || limit > PAGE.1 {
+        return Err(Problem::bad_request(format!("'limit' is a number from 1 to {}", PAGE.1)));
+    }
+    let after = query.after.map(|id| id.parse::<LinkId>()).transpose();
+    let after = after.map_err(|error| Problem::bad_request(format!("'after': {error}")))?;
+    let search = query.search.filter(|text| !text.is_empty());
+    let page = app.store.list(&permit, Paging { limit, after, search }).await?;
+    let totals = app.store.stats(&permit).await?;
+    Ok(JsonBody(api::Links {
+        links: page.links.iter().map(|link| render::link(&base, link, &who)).collect(),
+        stats: stats_body(totals),
+        next: page.next.map(|id| id.to_string()),
+    }))
+}
+
+pub(super) fn stats_body(stats: Stats) -> api::Stats {
+    api::Stats { links: stats.links, link_bytes: stats.link_bytes, bytes: stats.bytes, capacity: stats.capacity }
+}
+
+async fn managed(app: &App, who: &Principal, id: &str) -> Result<Permit<Manage>, Problem> {
+    let link = find(app, id).await?;
+    Ok(access::manage(who, link, app.settings.policy)?)
+}
+
+/// `GET /api/links/{id}`.
+pub(in crate::server) async fn show(
+    State(app): State<App>,
+    Asking(who): Asking,
+    base: Base,
+    Path(id): Path<String>,
+) -> Result<JsonBody<api::Link>, Problem> {
+    let permit = managed(&app, &who, &id).await?;
+    Ok(JsonBody(render::link(&base, &permit.link, &who)))
+}
+
+/// `PATCH /api/links/{id}`.
+pub(in crate::server) async fn change(
+    State(app): State<App>,
+    Asking(who): Asking,
+    base: Base,
+    Path(id): Path<String>,
+    Json(wish): Json<api::Change>,
+) -> Result<JsonBody<api::Link>, Problem> {
+    let permit = managed(&app, &who, &id).await?;
+    let asked = wish.ttl.as_deref().map(str::parse).transpose()?;
+    let ttl = asked.map(|asked| app.settings.lifetimes.resolve(Some(asked))).transpose()?;
+    let name = match wish.name.as_deref() {
+        None => None,
+        Some(text) => Some(FileName::clean(text).ok_or_else(|| Problem::bad_request("'name' is not a file name"))?),
+    };
+    if ttl.is_none() && name.is_none() {
+        return Err(Problem::bad_request("nothing to change: give 'ttl', 'name' or both"));
+    }
+    match app.store.change(permit, Change { ttl, name }).await? {
+        Some(link) => Ok(JsonBody(render::link(&base, &link, &who))),
+        None => Err(Problem::gone()),
+    }
+}
+
+/// `POST /api/links/{id}/expire` and `DELETE /api/links/{id}`: ended when it answers, and ending it twice is no error.
+pub(in crate::server) async fn expire(
+    State(app): State<App>,
+    Asking(who): Asking,
+    base: Base,
+    Path(id): Path<String>,
+) -> Result<JsonBody<api::Link>, Problem> {
+    let id: LinkId = id.parse()?;
+    let Some(link) = app.store.remembered(&id).await? else { return Err(Problem::not_found("such link")) };
+    let permit = access::manage(&who, link, app.settings.policy)?;
+    let link = app.store.expire(permit).await?;
+    Ok(JsonBody(render::link(&base, &link, &who)))
+}

@@ -1,0 +1,254 @@
+//! The authority over HTTP.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json as JsonBody};
+
+use super::Json;
+use super::render::Base;
+use super::upload::small;
+use crate::authority::{Actor, InviteFor, Issued, Which, listing};
+use crate::identity::{Owner, Principal, Sha1, Sha256};
+use crate::server::App;
+use crate::server::authenticate::{Anyone, Asking, InviteSecret};
+use crate::server::problem::{ENROLL_HINT, Problem};
+use crate::token;
+use crate::units::Ttl;
+use crate::{access, api};
+
+/// Bytes a signing request may have: RSA-4096 with every attribute in use stays under 4 KiB.
+const LARGEST_REQUEST: usize = 16 * 1024;
+
+const PEM_FILE: &str = "application/x-pem-file";
+
+fn actor(who: &Principal) -> Actor {
+    Actor { name: who.name.clone().unwrap_or_else(|| "nobody".to_owned()), address: who.address }
+}
+
+fn pem(text: String) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(PEM_FILE))], text).into_response()
+}
+
+/// `GET /pki/status`.
+pub(in crate::server) async fn status(State(app): State<App>) -> Result<JsonBody<api::PkiStatus>, Problem> {
+    let status = app.authority.status()?;
+    Ok(JsonBody(api::PkiStatus {
+        enabled: true,
+        common_name: status.common_name,
+        root_fingerprint: status.root_fingerprint.to_string(),
+        issuing_fingerprint: status.issuing_fingerprint.to_string(),
+        root_expires_at: status.root_expires_at,
+        issuing_expires_at: status.issuing_expires_at,
+        open_registration: app.settings.open_registration,
+    }))
+}
+
+/// `GET /pki/ca.crt`.
+pub(in crate::server) async fn root(State(app): State<App>) -> Response {
+    pem(app.authority.root_pem().to_owned())
+}
+
+/// `GET /pki/chain.crt`.
+pub(in crate::server) async fn chain(State(app): State<App>) -> Response {
+    pem(app.authority.chain_pem().to_owned())
+}
+
+/// `POST /pki/ca`: there is one from the first start on.
+pub(in crate::server) async fn make_ca(Asking(who): Asking) -> Result<Response, Problem> {
+    access::administer(&who)?;
+    Err(Problem::new(StatusCode::CONFLICT, "ca_exists", "there is a certificate authority already"))
+}
+
+/// `POST /pki/enroll`: an invite and a signing request in, a certificate out.
+pub(in crate::server) async fn enroll(
+    State(app): State<App>,
+    Anyone(who): Anyone,
+    invite: Option<Extension<InviteSecret>>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Some(Extension(InviteSecret(secret))) = invite else {
+        return Err(Problem::unauthorized("enrolling needs an invite: Authorization: Invite SECRET").hint(ENROLL_HINT));
+    };
+    let csr = signing_request(body).await?;
+    let from = Actor { name: "invite".to_owned(), address: who.address };
+    Ok(issued(app.authority.enroll(&from, &secret, &csr).await?))
+}
+
+/// `POST /pki/renew`.
+pub(in crate::server) async fn renew(
+    State(app): State<App>,
+    Asking(who): Asking,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Owner::Client(client) = &who.owner else {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "not_a_client", "only a client's certificate can be renewed")
+            .hint(ENROLL_HINT));
+    };
+    let csr = signing_request(body).await?;
+    Ok(issued(app.authority.renew(&actor(&who), client, &csr).await?))
+}
+
+async fn signing_request(body: Body) -> Result<String, Problem> {
+    let bytes = small(body, LARGEST_REQUEST).await?;
+    String::from_utf8(bytes.to_vec())
+        .map_err(|_| Problem::bad_request("the signing request is not PEM").hint("openssl req -new ... -outform PEM"))
+}
+
+fn issued(issued: Issued) -> Response {
+    let mut response = pem(issued.chain_pem);
+    let headers = response.headers_mut();
+    let admin = if issued.client.admin { "1" } else { "0" };
+    for (name, value) in [
+        (api::header::FINGERPRINT_SHA256, issued.fingerprint.sha256.to_string()),
+        (api::header::FINGERPRINT_SHA1, issued.fingerprint.sha1.to_string()),
+        (api::header::CERTIFICATE_SERIAL, issued.serial),
+        (api::header::CERTIFICATE_EXPIRES, issued.not_after.as_secs().to_string()),
+        (api::header::IS_ADMIN, admin.to_owned()),
+    ] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}
+
+/// `POST /pki/issue`.
+pub(in crate::server) async fn issue(
+    State(app): State<App>,
+    Asking(who): Asking,
+    Json(wish): Json<api::Issue>,
+) -> Result<Response, Problem> {
+    access::administer(&who)?;
+    let csr = wish.csr.as_deref();
+    let (issued, bundle) = app.authority.issue(&actor(&who), &wish.common_name, wish.days, wish.admin, csr).await?;
+    Ok((StatusCode::CREATED, JsonBody(listing::issued(issued, bundle))).into_response())
+}
+
+/// `GET /pki/certs`: own; an admin's: all.
+pub(in crate::server) async fn certificates(
+    State(app): State<App>,
+    Asking(who): Asking,
+) -> Result<JsonBody<api::Certificates>, Problem> {
+    let of = match (&who.owner, access::administer(&who)) {
+        (_, Ok(_)) => None,
+        (Owner::Client(id), _) => Some(id),
+        (_, Err(denied)) => return Err(denied.into()),
+    };
+    let now = app.clock.now();
+    let certs = app.authority.certificates(of).await?;
+    Ok(JsonBody(api::Certificates { certs: certs.iter().map(|known| listing::certificate(known, now)).collect() }))
+}
+
+/// `POST /pki/revoke`: own; an admin's: all. Repeated: the same answer, no change.
+pub(in crate::server) async fn revoke(
+    State(app): State<App>,
+    Asking(who): Asking,
+    Json(wish): Json<api::Revoke>,
+) -> Result<JsonBody<api::Revoked>, Problem> {
+    let which = match (wish.serial, wish.fingerprint, wish.name) {
+        (Some(serial), None, None) => Which::Serial(serial),
+        (None, Some(fingerprint), None) => by_fingerprint(&fingerprint)?,
+        (None, None, Some(name)) => Which::Client(name),
+        _ => return Err(Problem::bad_request("give exactly one of 'serial', 'fingerprint' and 'name'")),
+    };
+    let reason = match wish.reason.as_deref() {
+        None => 0,
+        Some(text) => listing::reason_code(text)
+            .ok_or_else(|| Problem::bad_request(format!("'{text}' is not a reason of RFC 5280 section 5.3.1")))?,
+    };
+    let only = match (&who.owner, access::administer(&who)) {
+        (_, Ok(_)) => None,
+        (Owner::Client(id), _) => Some(id),
+        (_, Err(denied)) => return Err(denied.into()),
+    };
+    let (certs, changed) = app.authority.revoke(&actor(&who), which, reason, only).await?;
+    let now = app.clock.now();
+    Ok(JsonBody(api::Revoked { certs: certs.iter().map(|known| listing::certificate(known, now)).collect(), changed }))
+}
+
+fn by_fingerprint(text: &str) -> Result<Which, Problem> {
+    if let Ok(sha256) = text.parse::<Sha256>() {
+        return Ok(Which::Sha256(sha256));
+    }
+    text.parse::<Sha1>().map(Which::Sha1).map_err(|error| Problem::bad_request(error.to_string()))
+}
+
+/// `POST /pki/invites`.
+pub(in crate::server) async fn invite(
+    State(app): State<App>,
+    Asking(who): Asking,
+    base: Base,
+    Json(wish): Json<api::NewInvite>,
+) -> Result<Response, Problem> {
+    access::administer(&who)?;
+    let ttl = match wish.ttl.as_deref().unwrap_or("24h").parse::<Ttl>()? {
+        Ttl::For(span) if span <= LONGEST_INVITE => span,
+        _ => return Err(Problem::bad_request("an invite holds for 30 days at most")),
+    };
+    let server = match wish.url.as_deref() {
+        Some(text) => text.parse().map_err(|_| Problem::bad_request("'url' is not a URL"))?,
+        None => base.url().clone(),
+    };
+    let what = InviteFor { name: wish.name, admin: wish.admin, existing: wish.existing, ttl };
+    let made = app.authority.invite(&actor(&who), what).await?;
+    let invite = token::Invite {
+        server,
+        root: app.authority.root_fingerprint(),
+        web: app.settings.web_pki,
+        secret: made.secret.clone(),
+    };
+    let body = api::MadeInvite {
+        id: made.id,
+        invite: invite.to_string(),
+        secret: made.secret.reveal().to_owned(),
+        name: made.name,
+        admin: made.admin,
+        expires_at: made.expires_at,
+    };
+    Ok((StatusCode::CREATED, JsonBody(body)).into_response())
+}
+
+/// The longest an invite may hold.
+const LONGEST_INVITE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// `GET /pki/invites`.
+pub(in crate::server) async fn invites(
+    State(app): State<App>,
+    Asking(who): Asking,
+) -> Result<JsonBody<serde_json::Value>, Problem> {
+    access::administer(&who)?;
+    let now = app.clock.now();
+    let invites: Vec<api::Invite> =
+        app.authority.invites().await?.iter().map(|invite| listing::invite(invite, now)).collect();
+    Ok(JsonBody(serde_json::json!({ "invites": invites })))
+}
+
+/// `DELETE /pki/invites/{id}`.
+pub(in crate::server) async fn withdraw_invite(
+    State(app): State<App>,
+    Asking(who): Asking,
+    Path(id): Path<String>,
+) -> Result<JsonBody<serde_json::Value>, Problem> {
+    access::administer(&who)?;
+    if app.authority.withdraw_invite(&actor(&who), &id).await? {
+        Ok(JsonBody(serde_json::json!({ "message": "the invite was withdrawn" })))
+    } else {
+        Err(Problem::not_found("open invite with that id"))
+    }
+}
+
+/// `GET /pki/crl`, in DER (RFC 5280 section 5).
+pub(in crate::server) async fn crl(State(app): State<App>) -> Result<Response, Problem> {
+    let der = app.authority.crl().await?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/pkix-crl"))], der).into_response())
+}
+
+/// `GET /pki/crl.pem`.
+pub(in crate::server) async fn crl_pem(State(app): State<App>) -> Result<Response, Problem> {
+    let der = app.authority.crl().await?;
+    Ok(pem(pki::pem::encode("X509 CRL", &der)))
+}

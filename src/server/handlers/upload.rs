@@ -1,0 +1,261 @@
+//! Bytes in: a form, a raw body, `curl -T`, a pipe.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest as _, Multipart, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
+use http_body::Body as _;
+use serde::Deserialize;
+
+use super::Query;
+use super::render::{self, Base};
+use crate::access;
+use crate::identity::Principal;
+use crate::link::{Draft, FileName, Kind, Link};
+use crate::server::App;
+use crate::server::authenticate::Asking;
+use crate::server::body::is_stalled;
+use crate::server::problem::Problem;
+use crate::store::Upload;
+use crate::units::Ttl;
+
+/// The media type of bytes nobody said anything about.
+const BYTES: &str = "application/octet-stream";
+
+/// Bytes a form's `ttl`, `name` and `burn` may have each.
+const LONGEST_FIELD: usize = 4096;
+
+/// What is asked for beside the bytes.
+#[derive(Debug, Default, Deserialize)]
+pub(in crate::server) struct Wish {
+    name: Option<String>,
+    ttl: Option<String>,
+    burn: Option<String>,
+}
+
+impl Wish {
+    fn draft(&self, app: &App, kind: Kind, mime: String) -> Result<Draft, Problem> {
+        let asked = self.ttl.as_deref().filter(|text| !text.is_empty()).map(str::parse::<Ttl>).transpose()?;
+        let burn = match self.burn.as_deref() {
+            None | Some("" | "0" | "false" | "no") => false,
+            Some("1" | "true" | "yes") => true,
+            Some(_) => return Err(Problem::bad_request("'burn' is true or false")),
+        };
+        Ok(Draft {
+            kind,
+            name: self.name.as_deref().and_then(FileName::clean),
+            mime,
+            ttl: app.settings.lifetimes.resolve(asked)?,
+            burn,
+        })
+    }
+}
+
+/// `POST /api/upload`: a form with a part `file`, or the bytes themselves.
+pub(in crate::server) async fn upload(
+    State(app): State<App>,
+    Asking(who): Asking,
+    base: Base,
+    Query(wish): Query<Wish>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let link = if is_form(request.headers()) {
+        from_form(&app, &who, wish, request).await?
+    } else {
+        let mime = media_type(request.headers());
+        let draft = wish.draft(&app, Kind::File, mime)?;
+        from_body(&app, &who, draft, request.into_body()).await?
+    };
+    created(&base, &link, &who)
+}
+
+/// `PUT /{name}`: what `curl -T file https://host/` sends.
+pub(in crate::server) async fn put(
+    State(app): State<App>,
+    Asking(who): Asking,
+    base: Base,
+    Path(name): Path<String>,
+    Query(wish): Query<Wish>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let json = wants_json(request.headers());
+    let mime = media_type(request.headers());
+    let wish = Wish { name: wish.name.or(Some(name)), ..wish };
+    let draft = wish.draft(&app, Kind::File, mime)?;
+    let link = from_body(&app, &who, draft, request.into_body()).await?;
+    if json { created(&base, &link, &who) } else { Ok(created_text(&base, &link)) }
+}
+
+/// `POST /`: what `curl --data-binary @-` sends; a paste.
+pub(in crate::server) async fn paste(
+    State(app): State<App>,
+    Asking(who): Asking,
+    base: Base,
+    Query(wish): Query<Wish>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let json = wants_json(request.headers());
+    let mime = match media_type(request.headers()) {
+        mime if mime == BYTES => "text/plain; charset=utf-8".to_owned(),
+        mime => mime,
+    };
+    let draft = wish.draft(&app, Kind::Paste, mime)?;
+    let link = from_body(&app, &who, draft, request.into_body()).await?;
+    if json { created(&base, &link, &who) } else { Ok(created_text(&base, &link)) }
+}
+
+fn created(base: &Base, link: &Link, who: &Principal) -> Result<Response, Problem> {
+    let body = axum::Json(render::link(base, link, who));
+    Ok((StatusCode::CREATED, [(header::LOCATION, base.link(link))], body).into_response())
+}
+
+fn created_text(base: &Base, link: &Link) -> Response {
+    let url = base.link(link);
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    (StatusCode::CREATED, [(header::LOCATION, url.clone())], [(header::CONTENT_TYPE, text)], format!("{url}\n"))
+        .into_response()
+}
+
+async fn from_body(app: &App, who: &Principal, draft: Draft, body: Body) -> Result<Link, Problem> {
+    let permit = access::create(who, app.settings.policy)?;
+    let declared = body.size_hint().exact();
+    let mut upload = app.store.begin(permit, draft, declared).await?;
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        upload.write(piece.map_err(|error| broken(&error))?).await?;
+    }
+    Ok(upload.finish().await?)
+}
+
+fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
+    if is_stalled(error) { Problem::stalled() } else { Problem::interrupted() }
+}
+
+/// The parts may come in any order; what the query says holds where the form is silent.
+async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request) -> Result<Link, Problem> {
+    // Asked before the body is read, and again for the permit that the upload itself needs.
+    access::create(who, app.settings.policy)?;
+    let form_size = request.body().size_hint().exact();
+    if form_size.is_some_and(|size| size > app.settings.max_file_size.saturating_add(FORM_OVERHEAD)) {
+        return Err(Problem::too_large(app.settings.max_file_size));
+    }
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|error| Problem::bad_request(format!("the multipart form cannot be read: {}", error.body_text())))?;
+    let mut received: Option<(Upload, Option<String>)> = None;
+    while let Some(field) = form.next_field().await.map_err(form_error)? {
+        match field.name().unwrap_or_default() {
+            "file" if received.is_some() => return Err(Problem::bad_request("the form has two parts 'file'")),
+            "file" => {
+                let file_name = field.file_name().map(str::to_owned);
+                let mime = field.content_type().map_or_else(|| BYTES.to_owned(), clean_media_type);
+                let named = Wish {
+                    name: wish.name.clone().or_else(|| file_name.clone()),
+                    ttl: wish.ttl.clone(),
+                    burn: wish.burn.clone(),
+                };
+                let permit = access::create(who, app.settings.policy)?;
+                let mut upload = app.store.begin(permit, named.draft(app, Kind::File, mime)?, None).await?;
+                let mut field = field;
+                while let Some(piece) = field.chunk().await.map_err(form_error)? {
+                    upload.write(piece).await?;
+                }
+                received = Some((upload, file_name));
+            }
+            "ttl" => wish.ttl = Some(text(field).await?),
+            "name" => wish.name = Some(text(field).await?),
+            "burn" => wish.burn = Some(text(field).await?),
+            other => {
+                let other: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
+                return Err(Problem::bad_request(format!("the form has a part '{other}' this server does not know"))
+                    .hint("the parts are file, ttl, name and burn"));
+            }
+        }
+    }
+    let Some((mut upload, file_name)) = received else {
+        return Err(Problem::bad_request("the form has no part 'file'").hint("curl -F file=@build.tar.gz"));
+    };
+    let wish = Wish { name: wish.name.or(file_name), ..wish };
+    let mime = upload.draft().mime.clone();
+    upload.revise(wish.draft(app, Kind::File, mime)?);
+    Ok(upload.finish().await?)
+}
+
+/// What a form may have beside its file: boundaries, part headers, the other parts.
+const FORM_OVERHEAD: u64 = 64 * 1024;
+
+async fn text(mut field: axum::extract::multipart::Field<'_>) -> Result<String, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = field.chunk().await.map_err(form_error)? {
+        if bytes.len() + piece.len() > LONGEST_FIELD {
+            return Err(Problem::bad_request(format!("a part of the form is longer than {LONGEST_FIELD} bytes")));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| Problem::bad_request("a part of the form is not UTF-8"))?;
+    Ok(text.trim().to_owned())
+}
+
+fn form_error(error: axum::extract::multipart::MultipartError) -> Problem {
+    if is_stalled(&error) { Problem::stalled() } else { error.into() }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("multipart/form-data"))
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    value.is_some_and(|text| text.to_ascii_lowercase().contains("json"))
+}
+
+/// What the body is said to be. What curl says by itself of `--data-binary` means nothing.
+fn media_type(headers: &HeaderMap) -> String {
+    match headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) {
+        None | Some("application/x-www-form-urlencoded") => BYTES.to_owned(),
+        Some(text) => clean_media_type(text),
+    }
+}
+
+/// `type/subtype`, with parameters, if it is sane and short; else nothing in particular.
+fn clean_media_type(text: &str) -> String {
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let token =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
+    let sane = essence.split_once('/').is_some_and(|(kind, sub)| token(kind) && token(sub));
+    let printable = text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    if sane && printable && text.len() <= 127 { text.trim().to_owned() } else { BYTES.to_owned() }
+}
+
+/// For handlers that take a small body whole.
+pub(in crate::server) async fn small(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        if is_stalled(&error) {
+            Problem::stalled()
+        } else {
+            Problem::bad_request(format!("the body cannot be read, or is larger than {limit} bytes"))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types_are_kept_only_if_sane() {
+        for (given, kept) in [
+            ("text/plain", "text/plain"),
+            ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+            ("image/svg+xml", "image/svg+xml"),
+            ("nonsense", BYTES),
+            ("a/b c", BYTES),
+            ("text/\u{e9}", BYTES),
+            ("", BYTES),
+        ] {
+            assert_eq!(clean_media_type(given), kept, "{given}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Who the server takes the caller for.
+
+use axum::Json;
+use axum::extract::State;
+
+use crate::identity::{Proof, Tier};
+use crate::server::App;
+use crate::server::authenticate::Anyone;
+use crate::{access, api};
+
+/// `GET /api/whoami`: answers everyone, also those whose certificate is worth nothing.
+pub(in crate::server) async fn whoami(State(app): State<App>, Anyone(who): Anyone) -> Json<api::Whoami> {
+    let (fingerprint, expires) = match &who.proof {
+        Proof::Certificate { fingerprint, not_after } => (Some(*fingerprint), *not_after),
+        Proof::Token | Proof::Nothing => (None, None),
+    };
+    let role = match who.tier {
+        Tier::Admin => Some("admin"),
+        Tier::Trusted => Some("client"),
+        Tier::Untrusted | Tier::Anonymous => None,
+    };
+    let settings = &app.settings;
+    Json(api::Whoami {
+        tier: who.tier,
+        role: role.map(str::to_owned),
+        fingerprint_sha256: fingerprint.map(|f| f.sha256.to_string()),
+        fingerprint_sha1: fingerprint.map(|f| f.sha1.to_string()),
+        certificate_expires_at: expires,
+        limits: api::Limits {
+            may_upload: access::create(&who, settings.policy).is_ok(),
+            max_file_size: settings.max_file_size,
+            default_ttl: settings.lifetimes.default.to_string(),
+            max_ttl: settings.lifetimes.max.to_string(),
+        },
+        name: who.name,
+    })
+}

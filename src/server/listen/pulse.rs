@@ -1,0 +1,246 @@
+//! Whether a connection is alive: what moved last, and when it has stood still for too long.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// How long a connection may take for what it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// From the first byte of the connection to the end of the TLS handshake.
+    pub handshake: Duration,
+    /// From the first byte of an HTTP/1.1 request to the end of its header.
+    pub header: Duration,
+    /// Without a request.
+    pub idle: Duration,
+    /// For the next piece of a request's body. A connection on which nothing moves in either direction while a request
+    /// runs is closed after twice as long: time enough to say why the body was given up.
+    pub stall: Duration,
+}
+
+/// What a connection is doing; shared by its socket, its requests and the one who watches over it.
+#[derive(Clone, Debug)]
+pub(super) struct Pulse(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// Requests that have begun and not ended.
+    active: usize,
+    /// When the last byte moved.
+    moved: Instant,
+    /// When the last request ended, or the connection began.
+    idle_since: Instant,
+    /// When the first byte came after that.
+    header_since: Option<Instant>,
+    /// Whether the header deadline applies: an HTTP/2 peer sends frames that are no request.
+    headers_are_requests: bool,
+}
+
+/// Why a connection has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Still {
+    Idle,
+    Header,
+    Stalled,
+}
+
+impl Pulse {
+    pub(super) fn new(now: Instant) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            active: 0,
+            moved: now,
+            idle_since: now,
+            header_since: None,
+            headers_are_requests: false,
+        })))
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The handshake is over; from now on requests are expected.
+    pub(super) fn expect_requests(&self, headers_are_requests: bool) {
+        let now = Instant::now();
+        self.with(|s| {
+            s.idle_since = now;
+            s.header_since = None;
+            s.headers_are_requests = headers_are_requests;
+        });
+    }
+
+    /// A request has begun; it ends when the guard is dropped.
+    pub(super) fn request(&self) -> Active {
+        self.with(|s| s.active += 1);
+        Active(self.clone())
+    }
+
+    /// When it has to go if nothing moves until then, and why.
+    pub(super) fn deadline(&self, limits: &Deadlines) -> (Instant, Still) {
+        self.with(|s| match s.header_since {
+            _ if s.active > 0 => (s.moved + limits.stall * 2, Still::Stalled),
+            Some(since) if s.headers_are_requests => (since + limits.header, Still::Header),
+            _ => (s.idle_since + limits.idle, Still::Idle),
+        })
+    }
+
+    /// Waits until it has to go.
+    pub(super) async fn stopped(&self, limits: &Deadlines) -> Still {
+        loop {
+            let (at, why) = self.deadline(limits);
+            if at <= Instant::now() {
+                return why;
+            }
+            tokio::time::sleep_until(at).await;
+        }
+    }
+
+    fn read(&self) {
+        let now = Instant::now();
+        self.with(|s| {
+            s.moved = now;
+            if s.active == 0 && s.header_since.is_none() {
+                s.header_since = Some(now);
+            }
+        });
+    }
+
+    fn wrote(&self) {
+        let now = Instant::now();
+        self.with(|s| s.moved = now);
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct Active(Pulse);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.0.with(|s| {
+            s.active = s.active.saturating_sub(1);
+            if s.active == 0 {
+                s.idle_since = now;
+                s.header_since = None;
+            }
+        });
+    }
+}
+
+/// A socket that tells its [`Pulse`] of every byte.
+#[derive(Debug)]
+pub(super) struct Pulsing<S> {
+    inner: S,
+    pulse: Pulse,
+}
+
+impl<S> Pulsing<S> {
+    pub(super) fn new(inner: S, pulse: Pulse) -> Self {
+        Self { inner, pulse }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Pulsing<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.pulse.read();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Pulsing<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
+        if matches!(polled, Poll::Ready(Ok(1..))) {
+            self.pulse.wrote();
+        }
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        if matches!(polled, Poll::Ready(Ok(1..))) {
+            self.pulse.wrote();
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Deadlines = Deadlines {
+        handshake: Duration::from_secs(10),
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(60),
+        stall: Duration::from_secs(30),
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn each_kind_of_standstill_has_its_deadline() {
+        let begun = Instant::now();
+        let pulse = Pulse::new(begun);
+        pulse.expect_requests(true);
+        assert_eq!(pulse.deadline(&LIMITS), (begun + LIMITS.idle, Still::Idle));
+        pulse.read();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        pulse.read();
+        assert_eq!(pulse.deadline(&LIMITS), (begun + LIMITS.header, Still::Header), "a trickle does not extend it");
+        let request = pulse.request();
+        pulse.wrote();
+        assert_eq!(pulse.deadline(&LIMITS), (Instant::now() + LIMITS.stall * 2, Still::Stalled));
+        drop(request);
+        assert_eq!(pulse.deadline(&LIMITS), (Instant::now() + LIMITS.idle, Still::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_that_are_no_request_do_not_count_as_headers() {
+        let pulse = Pulse::new(Instant::now());
+        pulse.expect_requests(false);
+        pulse.read();
+        assert_eq!(pulse.deadline(&LIMITS).1, Still::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_moves_is_left_alone_and_then_stopped() {
+        let pulse = Pulse::new(Instant::now());
+        pulse.expect_requests(true);
+        let _request = pulse.request();
+        let begun = Instant::now();
+        let mover = pulse.clone();
+        tokio::spawn(async move {
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                mover.wrote();
+            }
+        });
+        assert_eq!(pulse.stopped(&LIMITS).await, Still::Stalled);
+        assert_eq!(begun.elapsed(), Duration::from_secs(60) + LIMITS.stall * 2);
+    }
+}

@@ -1,0 +1,123 @@
+//! The server: from an open socket to an answered request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use crate::access::Policy;
+use crate::authority::Authority;
+use crate::clock::Clock;
+use crate::link::Lifetimes;
+use crate::store::Store;
+use crate::tls::Terminator;
+use crate::token::Secret;
+
+mod authenticate;
+mod body;
+mod connection;
+mod handlers;
+mod listen;
+mod problem;
+mod router;
+mod same_site;
+mod showing;
+mod sweeper;
+mod trace;
+
+pub use listen::{Deadlines, Limits};
+pub use showing::{Showing, Source};
+
+/// What an operator decides about the server's behaviour.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What links begin with; `None`: what the request was addressed to.
+    pub public_url: Option<Url>,
+    /// What those nobody knows may do.
+    pub policy: Policy,
+    /// How long links may live.
+    pub lifetimes: Lifetimes,
+    /// Bytes one upload may have.
+    pub max_file_size: u64,
+    /// Between two sweeps.
+    pub cleanup_interval: Duration,
+    /// How long running transfers may take to finish once the server is told to stop.
+    pub drain: Duration,
+    /// Slots and deadlines.
+    pub limits: Limits,
+    /// Whether requests come over TLS.
+    pub tls: bool,
+    /// Whether the server shows a certificate from elsewhere, so that invites must allow for that.
+    pub web_pki: bool,
+    /// Whether anyone may register without an invite.
+    pub open_registration: bool,
+}
+
+/// What requests are answered from. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// Links and bytes.
+    pub store: Store,
+    /// Certificates and invites.
+    pub authority: Arc<Authority>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What the operator decided.
+    pub settings: Arc<Settings>,
+    /// The operator's bearer token, which can be replaced while the server runs.
+    pub token: Arc<ArcSwapOption<Secret>>,
+    /// Where the server can be reached, for invites made over the API.
+    pub listening: Arc<ArcSwapOption<Url>>,
+}
+
+impl App {
+    fn token(&self) -> Option<Arc<Secret>> {
+        self.token.load_full()
+    }
+}
+
+/// A server that accepts connections.
+pub struct Running {
+    /// Where.
+    pub address: SocketAddr,
+    closing: CancellationToken,
+    open: TaskTracker,
+    drain: Duration,
+    store: Store,
+}
+
+impl Running {
+    /// Starts to answer on `listener`, to sweep, and to keep the certificate fresh.
+    ///
+    /// # Errors
+    /// When the socket has no address, which a bound one has.
+    pub fn start(app: App, tls: Terminator, showing: Showing, listener: TcpListener) -> std::io::Result<Self> {
+        let address = listener.local_addr()?;
+        let closing = CancellationToken::new();
+        let open = TaskTracker::new();
+        let drain = app.settings.drain;
+        let store = app.store.clone();
+        let limits = app.settings.limits;
+        open.spawn(sweeper::sweep(store.clone(), app.settings.cleanup_interval, closing.clone()));
+        open.spawn(showing.keep(tls.clone(), closing.clone()));
+        let listen =
+            listen::Listen { tls, limits, service: router::router(app), closing: closing.clone(), open: open.clone() };
+        open.spawn(listen.accept(listener));
+        Ok(Self { address, closing, open, drain, store })
+    }
+
+    /// Stops: no new connections, running requests finish, for as long as [`Settings::drain`] allows. Answers whether
+    /// all of them did.
+    pub async fn stop(self) -> bool {
+        self.closing.cancel();
+        self.open.close();
+        let finished = tokio::time::timeout(self.drain, self.open.wait()).await.is_ok();
+        self.store.close().await;
+        finished
+    }
+}

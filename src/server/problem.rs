@@ -1,0 +1,305 @@
+//! Failures as the caller sees them: the only place that knows HTTP status codes of failures.
+
+use std::fmt;
+
+use axum::body::Body;
+use axum::extract::multipart::MultipartError;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::access::Denied;
+use crate::{api, authority, link, store, units};
+
+/// A failure on its way to the caller: `trace` gives it its request id and logs its cause, once.
+#[derive(Clone, Debug)]
+pub(super) struct Problem(Box<Facts>);
+
+#[derive(Clone, Debug)]
+struct Facts {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    hint: Option<String>,
+    /// For the log, never for the caller.
+    cause: Option<String>,
+    /// `WWW-Authenticate` and the like.
+    header: Option<(header::HeaderName, HeaderValue)>,
+}
+
+/// What to do for those who are not known.
+pub(super) const ENROLL_HINT: &str =
+    "enrol first: ask an admin for an invite (ddrop pki invite NAME) and run: ddrop cert --configure INVITE";
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self(Box::new(Facts { status, code, detail: detail.into(), hint: None, cause: None, header: None }))
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    fn because(mut self, cause: &dyn std::error::Error) -> Self {
+        self.0.cause = Some(chain(cause));
+        self
+    }
+
+    fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.0.header = Some((name, value));
+        self
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    pub(super) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ddrop\""))
+    }
+
+    pub(super) fn bad_token() -> Self {
+        let mut problem = Self::unauthorized("Invalid or missing token");
+        problem.0.code = "invalid_token";
+        problem
+    }
+
+    pub(super) fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what}"))
+    }
+
+    pub(super) fn gone() -> Self {
+        Self::new(StatusCode::GONE, "gone", "this link has expired").hint("its owner can upload the content again")
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not know that method")
+    }
+
+    pub(super) fn stalled() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "stalled", "the request's body stopped coming")
+    }
+
+    pub(super) fn interrupted() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "interrupted", "the request's body ended before it was whole")
+    }
+
+    pub(super) fn too_large(limit: u64) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "File too large")
+            .hint(format!("this server takes at most {} a file", units::Size(limit)))
+    }
+
+    pub(super) fn unsatisfiable(size: u64) -> Self {
+        let problem =
+            Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "range", format!("the content has only {size} bytes"));
+        match HeaderValue::try_from(format!("bytes */{size}")) {
+            Ok(value) => problem.header(header::CONTENT_RANGE, value),
+            Err(_) => problem,
+        }
+    }
+
+    pub(super) fn certificate(standing: &authority::Standing) -> Self {
+        use authority::Standing;
+        let (code, detail) = match standing {
+            Standing::Revoked { at } => ("certificate_revoked", format!("this certificate was revoked at {at}")),
+            Standing::Expired { not_after } => {
+                ("certificate_expired", format!("this certificate expired at {not_after}"))
+            }
+            Standing::NotYet { not_before } => (
+                "certificate_not_yet_valid",
+                format!("this certificate is valid from {not_before} on: compare the clocks of client and server"),
+            ),
+            Standing::Unknown | Standing::Good { .. } => {
+                ("certificate_unknown", "this server did not issue this certificate".to_owned())
+            }
+        };
+        Self::new(StatusCode::FORBIDDEN, code, detail)
+            .hint("ask an admin for a new invite (ddrop pki invite --for NAME) and run: ddrop cert --configure INVITE")
+    }
+
+    fn internal(cause: &dyn std::error::Error) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the server failed; its log says why, under this request id",
+        )
+        .because(cause)
+    }
+
+    fn unavailable(detail: impl Into<String>, cause: &dyn std::error::Error) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).because(cause)
+    }
+
+    pub(super) fn not_ready(error: &store::Error) -> Self {
+        Self::unavailable("the server cannot work now: its database or storage does not answer", error)
+    }
+
+    fn full(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail)
+            .hint("expire links that are no longer needed, or ask the operator for more room (DD_MAX_STORAGE_MB)")
+    }
+
+    /// The stable word.
+    pub(super) fn code(&self) -> &'static str {
+        self.0.code
+    }
+
+    /// What to log.
+    pub(super) fn cause(&self) -> Option<&str> {
+        self.0.cause.as_deref()
+    }
+
+    /// The answer, complete.
+    pub(super) fn render(self, request_id: &str) -> Response {
+        let facts = *self.0;
+        let body = api::Problem {
+            kind: format!("urn:ddrop:problem:{}", facts.code),
+            title: facts.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: facts.status.as_u16(),
+            error: facts.detail.clone(),
+            detail: facts.detail,
+            code: facts.code.to_owned(),
+            hint: facts.hint,
+            request_id: request_id.to_owned(),
+        };
+        let json = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = Response::new(Body::from(json));
+        *response.status_mut() = facts.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some((name, value)) = facts.header {
+            headers.insert(name, value);
+        }
+        response
+    }
+}
+
+/// An error and its sources in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.0.status.as_u16(), self.0.code, self.0.detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    /// Carries itself to `trace`, which makes the answer of it.
+    fn into_response(self) -> Response {
+        let mut response = self.0.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let forbidden = |code| Self::new(StatusCode::FORBIDDEN, code, denied.to_string());
+        match denied {
+            Denied::Unknown => Self::unauthorized(denied.to_string()).hint(ENROLL_HINT),
+            Denied::Untrusted => forbidden("untrusted").hint(ENROLL_HINT),
+            Denied::NotOwner => forbidden("not_owner").hint("ask its owner, or an admin"),
+            Denied::NotAdmin => forbidden("not_admin").hint("ask an admin to do it"),
+        }
+    }
+}
+
+impl From<link::Error> for Problem {
+    fn from(error: link::Error) -> Self {
+        match error {
+            link::Error::Id(_) => Self::not_found("such link").hint(error.to_string()),
+            link::Error::Kind(_) => Self::bad_request(error.to_string()),
+            link::Error::TooLong { .. } => lifetime(&error),
+        }
+    }
+}
+
+impl From<units::Error> for Problem {
+    fn from(error: units::Error) -> Self {
+        match error {
+            units::Error::Ttl(_) => lifetime(&error),
+            units::Error::Timestamp(_) => Self::bad_request(error.to_string()),
+            units::Error::Random => Self::internal(&error),
+        }
+    }
+}
+
+fn lifetime(error: &dyn std::error::Error) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_ttl", "Invalid expiration window").hint(error.to_string())
+}
+
+impl From<MultipartError> for Problem {
+    fn from(error: MultipartError) -> Self {
+        Self::bad_request(format!("the multipart form cannot be read: {}", error.body_text()))
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        use store::Error as E;
+        match error {
+            E::TooLarge { limit } => Self::too_large(limit),
+            E::Full { .. } => Self::full("Storage limit exceeded"),
+            E::NoSpace(_) => Self::full("The server's disk is full").because(&error),
+            E::Length { .. } => Self::new(StatusCode::BAD_REQUEST, "interrupted", error.to_string()),
+            E::NotWritten | E::Closed => Self::unavailable("the server cannot write now; try again", &error),
+            E::Storage { .. }
+            | E::NotOurs { .. }
+            | E::Newer { .. }
+            | E::Database(_)
+            | E::Damaged(_)
+            | E::Refused(_)
+            | E::Random(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<authority::Error> for Problem {
+    fn from(error: authority::Error) -> Self {
+        use authority::Error as E;
+        let refused = |status, code| Self::new(status, code, error.to_string());
+        let invite =
+            |code| refused(StatusCode::FORBIDDEN, code).hint("an admin makes a new one with: ddrop pki invite NAME");
+        match error {
+            E::InviteUnknown => invite("invite_unknown"),
+            E::InviteUsed => invite("invite_used"),
+            E::InviteExpired(_) => invite("invite_expired"),
+            E::InviteWithdrawn => invite("invite_withdrawn"),
+            E::NameTaken(_) => refused(StatusCode::CONFLICT, "name_taken"),
+            E::Known => refused(StatusCode::CONFLICT, "certificate_known"),
+            E::WasRevoked => refused(StatusCode::CONFLICT, "certificate_revoked"),
+            E::NoSuchClient(_) => refused(StatusCode::NOT_FOUND, "no_such_client"),
+            E::NoSuchCertificate => refused(StatusCode::NOT_FOUND, "no_such_certificate"),
+            E::NotYours => refused(StatusCode::FORBIDDEN, "not_owner"),
+            E::IsCa | E::Name(_) | E::Reason(_) | E::Lifetime(_) => refused(StatusCode::BAD_REQUEST, "bad_request"),
+            E::Request(ref cause) => Self::new(StatusCode::BAD_REQUEST, "bad_signing_request", chain(cause)),
+            E::Store(store) => store.into(),
+            E::Sign(_)
+            | E::Certificate(_)
+            | E::RevocationList(_)
+            | E::Bundle(_)
+            | E::Key(_)
+            | E::Missing(_)
+            | E::File { .. }
+            | E::Io { .. }
+            | E::OtherCa { .. }
+            | E::Over { .. }
+            | E::NotYet { .. }
+            | E::RootOffline(_)
+            | E::NoPassphrase(_)
+            | E::Audit(_)
+            | E::Random(_)
+            | E::BrokenOff(_) => Self::internal(&error),
+        }
+    }
+}

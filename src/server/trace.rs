@@ -1,0 +1,94 @@
+//! The outermost layer: the request's id, its line in the log, security headers, and problems made into answers.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument as _;
+
+use super::App;
+use super::problem::Problem;
+use crate::{api, link};
+
+pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let method = request.method().clone();
+    // The route, not the path: whoever has a path with an id in it may read what it leads to.
+    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("request", id, %method, route);
+    async move {
+        let begun = Instant::now();
+        let mut response = next.run(request).await;
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            log(&problem);
+            response = problem.render(&id);
+        }
+        harden(response.headers_mut(), app.settings.tls);
+        if let Ok(value) = HeaderValue::try_from(id) {
+            response.headers_mut().insert(api::header::REQUEST_ID, value);
+        }
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(status = response.status().as_u16(), micros, "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+fn log(problem: &Problem) {
+    match problem.cause() {
+        Some(cause) => tracing::error!(code = problem.code(), cause, "failed"),
+        None => tracing::debug!(code = problem.code(), "refused"),
+    }
+}
+
+/// The caller's id if it is a sane one (1 to 64 letters, digits, `-`, `_`, `.`), else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let sane = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let given = headers.get(api::header::REQUEST_ID).and_then(|value| value.to_str().ok());
+    match given {
+        Some(id) if (1..=64).contains(&id.len()) && id.bytes().all(sane) => id.to_owned(),
+        _ => link::random_base62(16).unwrap_or_default(),
+    }
+}
+
+/// What every answer carries, errors included; a handler that has said something stricter or needed keeps it.
+fn harden(headers: &mut HeaderMap, tls: bool) {
+    const ALWAYS: [(HeaderName, &str); 7] = [
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+    ];
+    for (name, value) in ALWAYS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if tls {
+        let value = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sane_request_id_is_kept_and_another_replaced() {
+        let with = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(api::header::REQUEST_ID, HeaderValue::from_str(value).expect("a header"));
+            request_id(&headers)
+        };
+        assert_eq!(with("build-42.x_y"), "build-42.x_y");
+        for odd in ["", "a b", "<script>", &"a".repeat(65)] {
+            let made = with(odd);
+            assert!(made.len() == 16 && made != odd, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A server of a test's own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use ddrop::access::Policy;
+use ddrop::authority::{self, Actor, Authority, InviteFor};
+use ddrop::clock::{Clock as _, Manual};
+use ddrop::link::Lifetimes;
+use ddrop::server::{App, Deadlines, Limits, Running, Settings, Showing, Source};
+use ddrop::store::{self, Store};
+use ddrop::tls::{ClientCertificate, Terminator};
+use ddrop::token::Secret;
+use ddrop::units::{Timestamp, Ttl};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::caller::Caller;
+
+/// What a test may want to be otherwise.
+pub struct Setup {
+    pub settings: Settings,
+    pub max_storage: u64,
+    pub token: Option<&'static str>,
+    pub client_certificate: ClientCertificate,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let hours = |h: u64| Ttl::For(Duration::from_secs(h * 3600));
+        Self {
+            settings: Settings {
+                public_url: None,
+                policy: Policy::default(),
+                lifetimes: Lifetimes { default: hours(1), max: hours(48) },
+                max_file_size: 1024 * 1024,
+                cleanup_interval: Duration::from_secs(3600),
+                drain: Duration::from_secs(10),
+                limits: Limits {
+                    connections: 512,
+                    connections_per_address: 256,
+                    deadlines: Deadlines {
+                        handshake: Duration::from_secs(10),
+                        header: Duration::from_secs(10),
+                        idle: Duration::from_secs(60),
+                        stall: Duration::from_secs(30),
+                    },
+                },
+                tls: true,
+                web_pki: false,
+                open_registration: false,
+            },
+            max_storage: 16 * 1024 * 1024,
+            token: None,
+            client_certificate: ClientCertificate::Optional,
+        }
+    }
+}
+
+/// A running server. [`TestApp::close`] it: that is where it is checked that nothing is left behind.
+pub struct TestApp {
+    pub clock: Manual,
+    pub address: SocketAddr,
+    pub app: App,
+    folder: TempDir,
+    running: Option<Running>,
+}
+
+impl TestApp {
+    pub async fn start() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    pub async fn with(setup: Setup) -> Self {
+        Self::on(tempfile::tempdir().expect("a folder"), Manual::at(now()), setup).await
+    }
+
+    /// On a folder and a clock that were in use before.
+    pub async fn on(folder: TempDir, clock: Manual, setup: Setup) -> Self {
+        let shared: Arc<dyn ddrop::clock::Clock> = Arc::new(clock.clone());
+        let store = Store::open(
+            store::Config {
+                path: folder.path().to_owned(),
+                max_file_size: setup.settings.max_file_size,
+                max_storage: setup.max_storage,
+            },
+            Arc::clone(&shared),
+        )
+        .await
+        .expect("a store");
+        let authority = Authority::open(authority_config(folder.path()), store.trust(), Arc::clone(&shared))
+            .await
+            .expect("an authority");
+        let authority = Arc::new(authority);
+        let showing = Showing::new(Source::Own, Arc::clone(&authority), Arc::clone(&shared));
+        let identity = showing.load().await.expect("a certificate");
+        let tls = Terminator::new(identity, setup.client_certificate).expect("a usable certificate");
+        let token = setup.token.map(|text| Arc::new(Secret::from_given(text.to_owned())));
+        let app = App {
+            store,
+            authority,
+            clock: shared,
+            settings: Arc::new(setup.settings),
+            token: Arc::new(ArcSwapOption::from(token)),
+            listening: Arc::default(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let running = Running::start(app.clone(), tls, showing, listener).expect("started");
+        Self { clock, address: running.address, app, folder, running: Some(running) }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.address.port())
+    }
+
+    pub fn root_pem(&self) -> String {
+        self.app.authority.root_pem().to_owned()
+    }
+
+    pub async fn invite(&self, name: &str, admin: bool) -> Secret {
+        let by = Actor { name: "operator".to_owned(), address: None };
+        let what = InviteFor { name: name.to_owned(), admin, existing: false, ttl: Duration::from_secs(3600) };
+        self.app.authority.invite(&by, what).await.expect("an invite").secret
+    }
+
+    /// A client of this name, enrolled over the API.
+    pub async fn client(&self, name: &str) -> Caller {
+        Caller::enroll(self, &self.invite(name, false).await, name).await
+    }
+
+    pub async fn admin(&self) -> Caller {
+        Caller::enroll(self, &self.invite("admin", true).await, "admin").await
+    }
+
+    pub fn anonymous(&self) -> Caller {
+        Caller::new(self, None)
+    }
+
+    /// Files under `files/`, temporary ones included.
+    pub fn files(&self) -> Vec<std::path::PathBuf> {
+        fn walk(folder: &Path, into: &mut Vec<std::path::PathBuf>) {
+            let Ok(entries) = std::fs::read_dir(folder) else { return };
+            for entry in entries.flatten() {
+                if entry.path().is_dir() { walk(&entry.path(), into) } else { into.push(entry.path()) }
+            }
+        }
+        let mut all = Vec::new();
+        walk(&self.folder.path().join("files"), &mut all);
+        all
+    }
+
+    /// Stops the server and hands back what it stood on.
+    pub async fn stop(mut self) -> (TempDir, Manual) {
+        assert!(self.running.take().expect("running").stop().await, "connections were cut off");
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"));
+        (folder, self.clock.clone())
+    }
+
+    /// Stops the server; then, far in the future, nothing may be left.
+    pub async fn close(mut self) {
+        self.clock.advance(Duration::from_secs(100 * 24 * 3600));
+        self.app.store.sweep().await.expect("swept");
+        assert_eq!(self.files(), Vec::<std::path::PathBuf>::new(), "bytes are left");
+        self.clock.advance(Duration::from_secs(100 * 24 * 3600));
+        self.app.store.sweep().await.expect("swept");
+        assert!(self.running.take().expect("running").stop().await, "connections were cut off");
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        assert!(self.running.is_none() || std::thread::panicking(), "a test forgot to close its server");
+    }
+}
+
+pub fn authority_config(folder: &Path) -> authority::Config {
+    authority::Config {
+        path: folder.join("pki"),
+        server_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+        public_url: None,
+        passphrase_file: None,
+        client_lifetime: Duration::from_secs(365 * 24 * 3600),
+    }
+}
+
+/// The true time, once: TLS clients look at their own clock.
+fn now() -> Timestamp {
+    ddrop::clock::System.now()
+}

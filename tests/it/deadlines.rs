@@ -1,0 +1,114 @@
+//! Those who dawdle, and those who come in crowds.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::app::{Setup, TestApp};
+use crate::wire;
+
+/// Short enough to wait for; what is waited for is the server's closing, not the time.
+fn impatient() -> Setup {
+    let mut setup = Setup::default();
+    let soon = Duration::from_millis(100);
+    setup.settings.limits.deadlines.handshake = soon;
+    setup.settings.limits.deadlines.header = soon;
+    setup.settings.limits.deadlines.stall = soon;
+    setup.settings.limits.deadlines.idle = soon;
+    setup
+}
+
+async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Vec<u8> {
+    let mut got = Vec::new();
+    // A reset is as closed as an end.
+    let _ = stream.read_to_end(&mut got).await;
+    got
+}
+
+#[tokio::test]
+async fn a_handshake_that_never_comes_is_not_waited_for() {
+    let app = TestApp::with(impatient()).await;
+    let mut silent = TcpStream::connect(app.address).await.expect("connected");
+    assert!(closed(&mut silent).await.is_empty());
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_header_that_trickles_is_not_waited_for() {
+    let app = TestApp::with(impatient()).await;
+    let mut tls = wire::tls(&app, None, b"http/1.1").await;
+    tls.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nx-slow: ").await.expect("written");
+    assert!(closed(&mut tls).await.is_empty());
+    app.close().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let app = TestApp::with(impatient()).await;
+    let mut tls = wire::tls(&app, None, b"http/1.1").await;
+    tls.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("written");
+    let answer = closed(&mut tls).await;
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_leaves_nothing() {
+    let app = TestApp::with(impatient()).await;
+    let alice = app.client("alice").await;
+    let mut tls = wire::tls(&app, alice.credentials.as_ref(), b"http/1.1").await;
+    let head = b"POST /api/upload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nhalf of it";
+    tls.write_all(head).await.expect("written");
+    let answer = String::from_utf8_lossy(&closed(&mut tls).await).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("\"stalled\""), "{answer}");
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_slow_handshake_holds_nobody_up() {
+    let app = TestApp::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(TcpStream::connect(app.address).await.expect("connected"));
+    }
+    assert_eq!(app.anonymous().get("/health").await.status(), 200);
+    drop(silent);
+    app.close().await;
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_of_connections() {
+    let mut setup = Setup::default();
+    setup.settings.limits.connections_per_address = 2;
+    let app = TestApp::with(setup).await;
+    let first = wire::tls(&app, None, b"http/1.1").await;
+    let _second = wire::tls(&app, None, b"http/1.1").await;
+    let mut third = TcpStream::connect(app.address).await.expect("connected");
+    assert!(closed(&mut third).await.is_empty(), "closed at once");
+    drop(first);
+    while wire::try_tls(&app, None, b"http/1.1").await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    drop(_second);
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_running_download_finishes_when_the_server_stops() {
+    let app = TestApp::start().await;
+    let bytes = vec![42; 1024 * 1024];
+    let link = app.client("alice").await.upload(bytes.clone()).await;
+    let mut tls = wire::tls(&app, None, b"http/1.1").await;
+    let request = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", link.id);
+    tls.write_all(request.as_bytes()).await.expect("written");
+    let mut start = [0; 100];
+    tls.read_exact(&mut start).await.expect("begun");
+    let address = app.address;
+    let stopping = tokio::spawn(app.stop());
+    let rest = closed(&mut tls).await;
+    let body = [&start[..], &rest].concat();
+    assert!(body.ends_with(&bytes), "the whole of it came");
+    let (_folder, _) = stopping.await.expect("stopped");
+    assert!(TcpStream::connect(address).await.is_err(), "no new connections");
+}
