@@ -7,8 +7,10 @@
 //!
 //! | floor | module | one line |
 //! | --- | --- | --- |
+//! | 5 | [`cli`] | what the user can say: one file per command; `output` is the only file that prints |
 //! | 4 | [`config`] | what was said, made whole: flags over environment over file over defaults, each with its source |
 //! | 3 | [`server`] | from an open socket to an answered request |
+//! | 3 | [`client`] | one method per deed, transfers, and where an enrolment is kept; meets the server only in [`api`] |
 //! | 2 | [`authority`] | the CA with a memory: clients, certificates, invites, revocation |
 //! | 1 | [`store`] | rows and bytes, and the order of effects between them |
 //! | 1 | [`tls`] | the certificate shown and its reload; the optional client certificate; the peer, read once |
@@ -46,6 +48,8 @@ pub mod access;
 pub mod api;
 pub mod audit;
 pub mod authority;
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod identity;

@@ -1,0 +1,161 @@
+//! What the user can say: one file per command, with its arguments and what it does.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod cert;
+mod connect;
+pub mod exit;
+mod expire;
+mod fetch;
+mod health;
+mod info;
+mod list;
+pub mod output;
+mod pki;
+pub mod serve;
+mod stats;
+mod update;
+mod upload;
+mod whoami;
+
+use connect::Connection;
+
+/// Share files that expire, among parties known by their certificates.
+#[derive(Debug, Parser)]
+#[command(name = "ddrop", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    context: Context,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Context {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print the result as one JSON value
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::Args),
+    /// Make a client certificate, enrol with an invite, or renew
+    Cert(cert::Args),
+    /// Upload files and print their links
+    #[command(visible_alias = "stash")]
+    Upload(upload::Args),
+    /// Save what a link leads to
+    Fetch(fetch::Args),
+    /// List links
+    List(list::Args),
+    /// Show how much there is
+    Stats(stats::Args),
+    /// End links now
+    Expire(expire::Args),
+    /// Change a link's lifetime or name
+    Update(update::Args),
+    /// Show the server and the settings in use
+    Info(info::Args),
+    /// Show whom the server takes you for
+    Whoami(whoami::Args),
+    /// Ask whether a server is healthy
+    Health(health::Args),
+    /// Run the certificate authority
+    Pki(pki::Args),
+}
+
+impl Cli {
+    /// Whether the command serves many at once and wants every core.
+    pub fn is_server(&self) -> bool {
+        matches!(self.command, Command::Serve(_))
+    }
+
+    /// Does what was said.
+    ///
+    /// # Errors
+    /// With what failed; [`exit::report`] makes words and an exit code of it.
+    pub async fn run(self) -> Result<ExitCode> {
+        let context = &self.context;
+        match self.command {
+            Command::Serve(args) => Box::pin(serve::run(args)).await,
+            Command::Cert(args) => done(Box::pin(cert::run(context, args)).await),
+            Command::Upload(args) => Box::pin(upload::run(context, args)).await,
+            Command::Fetch(args) => done(Box::pin(fetch::run(context, args)).await),
+            Command::List(args) => done(Box::pin(list::run(context, args)).await),
+            Command::Stats(args) => done(Box::pin(stats::run(context, args)).await),
+            Command::Expire(args) => Box::pin(expire::run(context, args)).await,
+            Command::Update(args) => done(Box::pin(update::run(context, args)).await),
+            Command::Info(args) => done(Box::pin(info::run(context, args)).await),
+            Command::Whoami(args) => done(Box::pin(whoami::run(context, args)).await),
+            Command::Health(args) => done(Box::pin(health::run(context, args)).await),
+            Command::Pki(args) => done(Box::pin(pki::run(context, args)).await),
+        }
+    }
+}
+
+fn done(outcome: Result<()>) -> Result<ExitCode> {
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_documented_is_understood() {
+        for line in [
+            "ddrop cert -a rsa -b 4096 -d 90 -n me -o dir",
+            "ddrop cert -c secp521r1 --sha1",
+            "ddrop cert --configure ddrop://x",
+            "ddrop cert --configure -",
+            "ddrop cert --configure --server https://host",
+            "ddrop cert --renew",
+            "ddrop upload a b --ttl 2h",
+            "ddrop stash - -n name -b --token x",
+            "ddrop --server https://host upload -",
+            "ddrop fetch abcd -o -",
+            "ddrop fetch abcd -o path --force",
+            "ddrop fetch -m abcd",
+            "ddrop list --all --search text --json",
+            "ddrop stats",
+            "ddrop expire a b c",
+            "ddrop update abcd --ttl 2h -n name",
+            "ddrop info",
+            "ddrop whoami --json",
+            "ddrop health --url https://localhost",
+            "ddrop pki status -s storage",
+            "ddrop pki -s storage invite bob --admin --ttl 24h --url https://host",
+            "ddrop pki invite --for bob",
+            "ddrop pki invites",
+            "ddrop pki revoke bob --reason keyCompromise",
+            "ddrop pki trust 00 bob",
+            "ddrop pki issue bob --days 30 --csr file",
+            "ddrop pki crl -o file",
+            "ddrop pki list",
+            "ddrop pki ca",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in
+            ["ddrop", "ddrop upload", "ddrop nonsense", "ddrop update abcd", "ddrop pki invite", "ddrop cert -a dsa"]
+        {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

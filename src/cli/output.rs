@@ -1,0 +1,188 @@
+//! The only file that prints: results to standard output, everything else to standard error.
+
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::client::transfer::{Progress, Silent};
+
+/// Why nothing could be written to standard output.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody reads it any more, which is nobody's fault.
+    #[error("standard output is closed")]
+    Closed,
+    /// It cannot be written.
+    #[error("cannot write to standard output")]
+    Write(#[source] io::Error),
+    /// A result cannot be made into JSON.
+    #[error("cannot write the result as JSON")]
+    Json(#[source] serde_json::Error),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == ErrorKind::BrokenPipe { Self::Closed } else { Self::Write(error) }
+    }
+}
+
+/// A line of the result.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn line(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// A result as it is, such as a PEM text that ends its last line itself.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn raw(bytes: &[u8]) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    Ok(out.flush()?)
+}
+
+/// The result as one JSON value.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<(), Error> {
+    line(&serde_json::to_string_pretty(value).map_err(Error::Json)?)
+}
+
+/// Standard output as a stream.
+pub fn stdout() -> io::Stdout {
+    io::stdout()
+}
+
+/// A line for people.
+pub fn message(text: &str) {
+    // There is nobody left to tell when standard error is gone.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// The beginning of a line for people, which a result goes on with when both are on the same terminal.
+pub fn lead(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "{text}");
+    if err.is_terminal() && !io::stdout().is_terminal() {
+        let _ = writeln!(err);
+    }
+    let _ = err.flush();
+}
+
+/// A line for people about something that is not as it should be and stops nothing.
+pub fn warning(text: &str) {
+    message(&format!("{} {text}", emphasis("warning:", "33")));
+}
+
+/// What made the command fail, and what to do about it.
+pub fn failure(text: &str, hint: Option<&str>) {
+    message(&format!("{} {text}", emphasis("error:", "31")));
+    if let Some(hint) = hint {
+        message(&format!("{} {hint}", emphasis("hint:", "36")));
+    }
+}
+
+fn emphasis(word: &str, colour: &str) -> String {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if plain || !io::stderr().is_terminal() { word.to_owned() } else { format!("\x1b[1;{colour}m{word}\x1b[0m") }
+}
+
+/// Columns for people: as wide as needed, two spaces apart, nothing after the last.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> Result<(), Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let head: Vec<String> = head.iter().map(|word| (*word).to_owned()).collect();
+    let all: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
+    let width = |column: usize| {
+        all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let mut text = String::new();
+    for row in all {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", printable(cell))).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    raw(text.as_bytes())
+}
+
+/// A text from elsewhere, without what a terminal would obey.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+}
+
+/// Progress on standard error if that is a terminal, else none.
+pub fn progress(what: &str) -> Arc<dyn Progress> {
+    if !io::stderr().is_terminal() {
+        return Arc::new(Silent);
+    }
+    Arc::new(Bar { what: printable(what), bar: Mutex::new(None) })
+}
+
+struct Bar {
+    what: String,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Progress for Bar {
+    fn begin(&self, total: Option<u64>, done: u64) {
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+        let known = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let template = if total.is_some() { known } else { "{msg} {bytes} {bytes_per_sec}" };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(self.what.clone());
+        bar.set_position(done);
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+    }
+
+    fn advance(&self, bytes: u64) {
+        if let Some(bar) = &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            bar.inc(bytes);
+        }
+    }
+
+    fn retry(&self, why: &str) {
+        if let Some(bar) = &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            bar.suspend(|| message(&format!("{why}; going on")));
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_told_from_other_failures() {
+        assert!(matches!(Error::from(io::Error::from(ErrorKind::BrokenPipe)), Error::Closed));
+        assert!(matches!(Error::from(io::Error::from(ErrorKind::StorageFull)), Error::Write(_)));
+    }
+
+    #[test]
+    fn names_from_elsewhere_cannot_command_a_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\n"), "a\u{FFFD}[2Jb\u{FFFD}");
+    }
+}

@@ -1,0 +1,284 @@
+//! `ddrop serve`: the server.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use arc_swap::ArcSwapOption;
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
+
+use super::output;
+use crate::authority::{self, Actor, Authority, InviteFor};
+use crate::clock::{self, Clock};
+use crate::config::{self, SETTINGS, Said, Serve};
+use crate::server::{App, Running, Settings, Showing, Source};
+use crate::store::{self, Store};
+use crate::tls::Terminator;
+use crate::token;
+
+/// How long the first admin's invite holds.
+const FIRST_INVITE: Duration = Duration::from_secs(24 * 3600);
+
+/// What was said on the command line.
+#[derive(Clone, Debug)]
+pub struct Args {
+    flags: Said,
+    config: Option<PathBuf>,
+    check: bool,
+}
+
+impl clap::Args for Args {
+    fn augment_args(command: Command) -> Command {
+        // As in DeadDrop `-h` is the host here, so help is `--help` alone.
+        let help = Arg::new("help").long("help").action(ArgAction::Help).help("Print help");
+        let config = Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("TOML file with settings, named as the variables without DD_, in lower case");
+        let check = Arg::new("check")
+            .long("check")
+            .action(ArgAction::SetTrue)
+            .help("Print the settings in force and where each was said, and exit");
+        let command = command.disable_help_flag(true).arg(help).arg(config).arg(check);
+        SETTINGS.iter().fold(command, |command, setting| command.arg(flag(setting)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn flag(setting: &'static config::Setting) -> Arg {
+    let default = setting.default.map(|text| format!(" [default: {text}]")).unwrap_or_default();
+    let help = format!("{}{default} [{}]", setting.help, setting.variable());
+    let arg = Arg::new(setting.key).long(setting.flag()).value_name(setting.value).help(help);
+    match setting.key {
+        "host" => arg.short('h'),
+        "port" => arg.short('p'),
+        "storage_path" => arg.short('s').alias("storage"),
+        _ if setting.value == "BOOL" => arg.num_args(0..=1).default_missing_value("true").require_equals(true),
+        _ => arg,
+    }
+}
+
+impl FromArgMatches for Args {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let said = |setting: &'static config::Setting| {
+            matches.get_one::<String>(setting.key).map(|value| (setting.key, value.clone()))
+        };
+        Ok(Self {
+            flags: SETTINGS.iter().filter_map(said).collect(),
+            config: matches.get_one("config").cloned(),
+            check: matches.get_flag("check"),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Runs the server until it is told to stop.
+pub async fn run(args: Args) -> Result<ExitCode> {
+    let variables = std::env::vars_os();
+    let (environment, slips) = config::read_environment(variables.filter_map(utf8));
+    for (name, meant) in slips {
+        output::warning(&format!("{name} is not a setting: did you mean DD_{}?", meant.to_ascii_uppercase()));
+    }
+    let file = args.config.map(|path| config::read_file(&path).map(|said| (path, said))).transpose()?;
+    let settings = Serve::from_said(args.flags, environment, file)?;
+    if args.check {
+        return check(&settings);
+    }
+    log_to_stderr(&settings.log)?;
+    serve(settings).await
+}
+
+fn utf8((name, value): (OsString, OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
+}
+
+fn check(settings: &Serve) -> Result<ExitCode> {
+    settings.token.read()?;
+    settings.address()?;
+    for (setting, value, source) in &settings.in_force {
+        output::line(&format!("{}={value}  # {source}", setting.variable()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log_to_stderr(filter: &str) -> Result<()> {
+    use std::io::IsTerminal as _;
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(filter)
+        .with_context(|| format!("DD_LOG is '{filter}': it has to be a level such as info"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = if std::io::stderr().is_terminal() {
+        log.with_ansi(std::env::var_os("NO_COLOR").is_none()).try_init()
+    } else {
+        log.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+    };
+    set.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+}
+
+async fn serve(settings: Serve) -> Result<ExitCode> {
+    raise_file_limit();
+    let address = settings.address()?;
+    // Before anything is made on disk: a port in use is the most common mistake of all.
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: is the port in use? Choose another with -p"))?;
+    let clock: Arc<dyn Clock> = Arc::new(clock::System);
+    let (app, source) = open(&settings, &clock).await?;
+    let showing = Showing::new(source, Arc::clone(&app.authority), clock);
+    let tls = Terminator::new(showing.load().await?, settings.client_certificate)?;
+    let here: Url = config::reachable(listener.local_addr()?).parse()?;
+    app.listening.store(Some(Arc::new(here.clone())));
+    remember_where(&settings.storage_path, &here)?;
+    let first = invite_first_admin(&app, &here).await?;
+    let running = Running::start(app.clone(), tls.clone(), showing.clone(), listener)?;
+    if let Some(invite) = first {
+        output::message("no client is enrolled yet; this makes you the admin (one use, 24 hours):\n");
+        output::message(&format!("    ddrop cert --configure {invite}\n"));
+    }
+    output::message(&format!("listening on {}", here.as_str().trim_end_matches('/')));
+    until_told_to_stop(&settings, &app, &tls, &showing).await?;
+    tracing::info!("stopping: running transfers may finish");
+    if !running.stop().await {
+        tracing::warn!("some transfers were cut off: they took longer than DD_DRAIN_TIMEOUT_SECONDS");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)> {
+    let store = Store::open(
+        store::Config {
+            path: settings.storage_path.clone(),
+            max_file_size: settings.max_file_size,
+            max_storage: settings.max_storage,
+        },
+        Arc::clone(clock),
+    )
+    .await
+    .with_context(|| format!("cannot open the storage folder {}", settings.storage_path.display()))?;
+    let authority = Authority::open(
+        authority::Config {
+            path: settings.storage_path.join("pki"),
+            server_names: settings.server_names.clone(),
+            public_url: settings.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()),
+            passphrase_file: settings.ca_passphrase_file.clone(),
+            client_lifetime: settings.client_lifetime,
+        },
+        store.trust(),
+        Arc::clone(clock),
+    )
+    .await
+    .context("cannot open the certificate authority")?;
+    let token = settings.token.read()?;
+    let app = App {
+        store,
+        authority: Arc::new(authority),
+        clock: Arc::clone(clock),
+        settings: Arc::new(Settings {
+            public_url: settings.public_url.clone(),
+            policy: settings.policy,
+            lifetimes: settings.lifetimes,
+            max_file_size: settings.max_file_size,
+            cleanup_interval: settings.cleanup_interval,
+            drain: settings.drain,
+            limits: settings.limits,
+            tls: true,
+            web_pki: settings.tls_files.is_some(),
+            open_registration: settings.open_registration,
+        }),
+        token: Arc::new(ArcSwapOption::from(token.map(Arc::new))),
+        listening: Arc::default(),
+    };
+    let source = match &settings.tls_files {
+        Some((certificate, key)) => Source::Files(certificate.clone(), key.clone()),
+        None => Source::Own,
+    };
+    Ok((app, source))
+}
+
+/// As long as no client is enrolled, each start makes an invite for the first admin: the one of the start before may
+/// have been lost with its terminal.
+async fn invite_first_admin(app: &App, here: &Url) -> Result<Option<token::Invite>> {
+    if app.authority.has_clients().await? {
+        return Ok(None);
+    }
+    let by = Actor { name: "operator".to_owned(), address: None };
+    let what = InviteFor { name: "admin".to_owned(), admin: true, existing: false, ttl: FIRST_INVITE };
+    let made = app.authority.invite(&by, what).await?;
+    let server = app.settings.public_url.clone().unwrap_or_else(|| here.clone());
+    let root = app.authority.root_fingerprint();
+    Ok(Some(token::Invite { server, root, web: app.settings.web_pki, secret: made.secret }))
+}
+
+/// For `ddrop pki invite -s STORAGE`, which has to say where the server is.
+fn remember_where(storage: &Path, here: &Url) -> Result<()> {
+    let path = storage.join("listening");
+    std::fs::write(&path, format!("{}\n", here.as_str().trim_end_matches('/')))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A connection and a file are a descriptor each; the soft limit of many systems is 1024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+async fn until_told_to_stop(settings: &Serve, app: &App, tls: &Terminator, showing: &Showing) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                showing.reload(tls).await;
+                match settings.token.read() {
+                    Ok(token) => app.token.store(token.map(Arc::new)),
+                    Err(error) => tracing::error!(%error, "the token cannot be read again; the old one stays in use"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Args, clap::Error> {
+        let command = <Args as clap::Args>::augment_args(Command::new("serve"));
+        let matches = command.try_get_matches_from(std::iter::once(&"serve").chain(words))?;
+        Args::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn every_setting_is_a_flag() {
+        let args = parse(&["-h", "127.0.0.1", "-p", "0", "-s", "x", "--max-file-size-mb", "5", "--allow-anon"]);
+        let flags = args.expect("flags").flags;
+        let value = |key: &str| flags.get(key).map(String::as_str);
+        assert_eq!((value("host"), value("port"), value("storage_path")), (Some("127.0.0.1"), Some("0"), Some("x")));
+        assert_eq!((value("max_file_size_mb"), value("allow_anon")), (Some("5"), Some("true")));
+        assert!(parse(&["--no-such-flag"]).is_err());
+        for setting in SETTINGS {
+            assert!(parse(&[&format!("--{}={}", setting.flag(), "x")]).is_ok(), "{}", setting.key);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! `ddrop upload`, also `stash`: bytes up, a link back.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use super::{Context, exit, output};
+use crate::api::Link;
+use crate::client::transfer::upload::Content;
+use crate::client::{Client, Wish};
+use crate::units::Ttl;
+
+/// What was said.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Files to upload; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How long the link lives: 30m, 2h, 7d, inf
+    #[arg(long, value_name = "TTL")]
+    ttl: Option<Ttl>,
+    /// The name it is offered under
+    #[arg(short, long, value_name = "NAME")]
+    name: Option<String>,
+    /// The first reader is the last
+    #[arg(short, long)]
+    burn: bool,
+}
+
+/// Uploads one file after the other; one that fails does not stop the next.
+pub(super) async fn run(context: &Context, args: Args) -> Result<ExitCode> {
+    if args.name.is_some() && args.files.len() > 1 {
+        return Err(exit::Usage("--name is for one file".to_owned()).into());
+    }
+    let client = context.connection.client().await?;
+    let mut links = Vec::new();
+    let mut failed = None;
+    for path in &args.files {
+        match upload(&client, &args, path).await.with_context(|| format!("cannot upload {}", path.display())) {
+            Ok(link) if context.json => links.push(link),
+            Ok(link) => {
+                output::lead("Upload complete: ");
+                output::line(&link.url)?;
+            }
+            Err(error) => {
+                let code = exit::report(&error);
+                failed = failed.or(Some(code));
+            }
+        }
+    }
+    match (context.json, links.as_slice()) {
+        (true, [link]) if args.files.len() == 1 => output::json(link)?,
+        (true, links) if args.files.len() > 1 => output::json(links)?,
+        _ => {}
+    }
+    Ok(failed.unwrap_or(ExitCode::SUCCESS))
+}
+
+async fn upload(client: &Client, args: &Args, path: &Path) -> Result<Link> {
+    let from_stdin = path == Path::new("-");
+    let own = path.file_name().filter(|_| !from_stdin).map(|name| name.to_string_lossy().into_owned());
+    let wish = Wish {
+        name: args.name.clone().or(own),
+        ttl: args.ttl.map(|ttl| ttl.to_string()),
+        burn: args.burn.then_some(true),
+    };
+    let content = match from_stdin {
+        true => Content::stream(std::io::stdin(), "standard input"),
+        false => Content::file(path)?,
+    };
+    let progress = output::progress(&path.display().to_string());
+    Ok(client.upload(content, &wish, progress).await?)
+}

@@ -1,0 +1,274 @@
+//! Bytes up: read by a thread of their own, hashed on the way, and compared with what the server says it has.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use reqwest::header;
+use ring::digest::{Context, SHA256};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{CHUNK, Progress};
+use crate::api;
+use crate::client::{Client, Error, Wish, error};
+use crate::identity::Sha256;
+
+/// What is to be uploaded.
+pub struct Content {
+    reader: Box<dyn Read + Send>,
+    length: Option<u64>,
+    called: String,
+}
+
+impl Content {
+    /// A file, as long as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be opened or is not a file.
+    pub fn file(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let meta = file.metadata().map_err(Error::io("open", path))?;
+        if meta.is_dir() {
+            return Err(Error::Usage(format!("{} is a folder: pack it first (tar -cz)", path.display())));
+        }
+        let length = meta.is_file().then_some(meta.len());
+        Ok(Self { reader: Box::new(file), length, called: path.display().to_string() })
+    }
+
+    /// Whatever a reader gives until its end.
+    pub fn stream(reader: impl Read + Send + 'static, called: &str) -> Self {
+        Self { reader: Box::new(reader), length: None, called: called.to_owned() }
+    }
+}
+
+impl Client {
+    /// Uploads content as a new link. Memory does not grow with it.
+    ///
+    /// # Errors
+    /// As for every deed; also when the content cannot be read, changes meanwhile, or arrived different.
+    pub async fn upload(&self, content: Content, wish: &Wish, progress: Arc<dyn Progress>) -> Result<api::Link, Error> {
+        let (length, called) = (content.length, content.called.clone());
+        progress.begin(length, 0);
+        let (body, mut read) = pump(content, progress);
+        let mut request = self.post(&["api", "upload"]).query(wish);
+        request = request.header(header::CONTENT_TYPE, "application/octet-stream");
+        request = request.header(header::ACCEPT, "application/json");
+        if let Some(length) = length {
+            request = request.header(header::CONTENT_LENGTH, length);
+        }
+        let response = match self.send(request.body(body)).await {
+            Ok(response) => response,
+            Err(failure) => {
+                return Err(match read.try_recv() {
+                    Ok(Err(own)) => own,
+                    _ => self.reason(failure, length).await,
+                });
+            }
+        };
+        let body = self.small(response).await?;
+        let link: api::Link = serde_json::from_slice(&body)
+            .map_err(|error| self.unexpected(format!("its JSON cannot be read: {error}")))?;
+        let sent = read.await.map_err(|_| self.unexpected("it came before the upload was whole".to_owned()))??;
+        let kept: Sha256 = link.sha256.parse().map_err(|_| self.unexpected("it has no SHA-256".to_owned()))?;
+        if kept != sent {
+            return Err(Error::Digest { what: format!("what arrived of {called}"), expected: sent, got: kept });
+        }
+        Ok(link)
+    }
+
+    /// A server that will not have a body may hang up before its reason is through.
+    async fn reason(&self, failure: Error, length: Option<u64>) -> Error {
+        let (Error::Broken { .. }, Some(length)) = (&failure, length) else { return failure };
+        match self.whoami().await {
+            Ok(me) if length > me.limits.max_file_size => error::too_large(length, me.limits.max_file_size),
+            _ => failure,
+        }
+    }
+}
+
+type Hashed = oneshot::Receiver<Result<Sha256, Error>>;
+
+/// A body that is read by a thread, two chunks ahead, and what came of the reading.
+///
+/// A thread and not the runtime's pool: a runtime waits for its pool when it ends, and standard input may never end.
+fn pump(content: Content, progress: Arc<dyn Progress>) -> (reqwest::Body, Hashed) {
+    let (chunks, queue) = mpsc::channel::<Result<Bytes, io::Error>>(2);
+    let (done, read) = oneshot::channel();
+    std::thread::spawn(move || {
+        let outcome = read_all(content, &chunks, &*progress);
+        let failure = outcome.as_ref().err().map(Error::to_string);
+        // Before the body fails, so that whoever sees it fail finds the reason.
+        let _ = done.send(outcome);
+        if let Some(text) = failure {
+            // Without it the body would look whole.
+            let _ = chunks.blocking_send(Err(io::Error::other(text)));
+        }
+    });
+    let body = stream::unfold(queue, |mut queue| async { queue.recv().await.map(|chunk| (chunk, queue)) });
+    (reqwest::Body::wrap_stream(body), read)
+}
+
+/// Reads to the end. The last chunk is held back until it is certain that it is the last and the length is right, so
+/// that a server never has a whole upload of a file that was only half there.
+fn read_all(
+    mut content: Content,
+    chunks: &mpsc::Sender<Result<Bytes, io::Error>>,
+    progress: &dyn Progress,
+) -> Result<Sha256, Error> {
+    let mut hash = Context::new(&SHA256);
+    let mut total = 0;
+    let mut held = Bytes::new();
+    loop {
+        let chunk = fill(&mut *content.reader).map_err(Error::io("read", Path::new(&content.called)))?;
+        total += chunk.len() as u64;
+        let last = chunk.is_empty();
+        if content.length.is_some_and(|length| length < total || (last && length != total)) {
+            return Err(Error::Changed(content.called));
+        }
+        hash.update(&chunk);
+        let ready = std::mem::replace(&mut held, chunk);
+        let size = ready.len() as u64;
+        if size > 0 && chunks.blocking_send(Ok(ready)).is_err() {
+            // Nobody wants the rest: the request has failed, and its error says why.
+            break;
+        }
+        progress.advance(size);
+        if last {
+            break;
+        }
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(hash.finish().as_ref());
+    Ok(Sha256(digest))
+}
+
+/// The next chunk, full unless the end is near; empty at the end.
+fn fill(reader: &mut dyn Read) -> io::Result<Bytes> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    reader.take(CHUNK as u64).read_to_end(&mut chunk)?;
+    Ok(chunk.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Response;
+
+    use super::*;
+    use crate::client::test::{self, Asked, Body};
+    use crate::client::tls::Anchors;
+    use crate::client::transfer::Silent;
+
+    fn read(content: Content) -> (Vec<u8>, Result<Sha256, Error>) {
+        let (chunks, mut queue) = mpsc::channel(64);
+        let outcome = read_all(content, &chunks, &Silent);
+        drop(chunks);
+        let mut sent = Vec::new();
+        while let Ok(chunk) = queue.try_recv() {
+            sent.extend_from_slice(&chunk.expect("bytes"));
+        }
+        (sent, outcome)
+    }
+
+    fn of(bytes: &[u8], length: Option<u64>) -> Content {
+        Content { reader: Box::new(io::Cursor::new(bytes.to_vec())), length, called: "it".into() }
+    }
+
+    #[test]
+    fn everything_is_read_and_hashed() {
+        for size in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
+            let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            let (sent, digest) = read(of(&bytes, Some(size as u64)));
+            assert!(sent == bytes, "{size}");
+            assert_eq!(digest.expect("read"), Sha256::of(&bytes));
+        }
+    }
+
+    #[test]
+    fn a_file_that_shrinks_or_grows_is_never_sent_whole() {
+        let bytes = vec![7; CHUNK + 10];
+        for length in [CHUNK as u64 + 9, CHUNK as u64 + 11] {
+            let (sent, outcome) = read(of(&bytes, Some(length)));
+            assert!(matches!(outcome, Err(Error::Changed(_))), "{length}");
+            assert!((sent.len() as u64) < length);
+        }
+    }
+
+    async fn upload_to(answerer: impl Fn(Asked) -> Response<Body> + Send + Sync + 'static) -> Result<api::Link, Error> {
+        let url = test::http(answerer).await;
+        let client = Client::anonymous(url, Anchors::Anyone, Arc::new(crate::clock::System)).expect("a client");
+        let wish = Wish { name: Some("a b.txt".into()), ttl: Some("2h".into()), burn: Some(true) };
+        client.upload(of(b"hello", Some(5)), &wish, Arc::new(Silent)).await
+    }
+
+    fn link(sha256: Sha256) -> String {
+        let link = api::Link {
+            id: "abcd1234".into(),
+            url: "https://host/abcd1234".into(),
+            kind: crate::link::Kind::File,
+            name: None,
+            mime_type: String::new(),
+            size: 5,
+            sha256: sha256.to_string(),
+            created_at: test::NOW,
+            expires_at: None,
+            burn: true,
+            owner: None,
+        };
+        serde_json::to_string(&link).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn bytes_length_and_wishes_are_sent() {
+        let uploaded = upload_to(|request| {
+            assert_eq!(request.uri().to_string(), "/api/upload?name=a+b.txt&ttl=2h&burn=true");
+            assert_eq!(request.headers()["content-length"], "5");
+            test::answer(201, link(Sha256::of(request.body())))
+        });
+        assert_eq!(uploaded.await.expect("uploaded").id, "abcd1234");
+    }
+
+    #[tokio::test]
+    async fn what_arrived_different_is_an_error() {
+        let uploaded = upload_to(|_| test::answer(201, link(Sha256::of(b"other")))).await;
+        assert!(matches!(uploaded, Err(Error::Digest { .. })), "{uploaded:?}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_says_what_the_server_says() {
+        let refused = upload_to(|_| {
+            let problem = r#"{"type":"x","title":"x","status":413,"detail":"File too large","error":"x","code":"too_large","hint":"less"}"#;
+            test::answer(413, problem)
+        });
+        let error = refused.await.expect_err("refused");
+        assert_eq!((error.to_string().as_str(), error.hint().as_deref()), ("File too large", Some("less")));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let refused = upload_to(|request| {
+            assert_ne!(request.uri().path(), "/elsewhere");
+            let mut response = test::answer(307, "");
+            response.headers_mut().insert("location", "/elsewhere".parse().expect("a value"));
+            response
+        });
+        assert!(refused.await.expect_err("refused").hint().is_some_and(|hint| hint.contains("/elsewhere")));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_shrinks_is_reported_as_such() {
+        let url = test::http(|_| test::answer(201, "")).await;
+        let client = Client::anonymous(url, Anchors::Anyone, Arc::new(crate::clock::System)).expect("a client");
+        let failed = client.upload(of(b"hello", Some(6)), &Wish::default(), Arc::new(Silent)).await;
+        assert!(matches!(failed, Err(Error::Changed(_))), "{failed:?}");
+    }
+
+    #[test]
+    fn folders_and_missing_files_are_errors() {
+        let dir = tempfile::tempdir().expect("a folder");
+        assert!(matches!(Content::file(dir.path()), Err(Error::Usage(_))));
+        assert!(matches!(Content::file(&dir.path().join("none")), Err(Error::Io { .. })));
+    }
+}

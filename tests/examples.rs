@@ -1,0 +1,188 @@
+//! Runs every program in `examples/` as its header says, with the program under test on the PATH.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
+}
+
+/// The program under test comes first on the PATH, and nothing that is set outside reaches it.
+fn prepared(mut command: Command, home: &Path) -> Command {
+    let folder = Path::new(env!("CARGO_BIN_EXE_ddrop")).parent().expect("a folder");
+    let path = std::env::var("PATH").expect("a PATH");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DD_")) {
+        command.env_remove(name);
+    }
+    command.env("PATH", format!("{}:{path}", folder.display())).env("XDG_CONFIG_HOME", home).env("TMPDIR", home);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What the examples need is part of what is tested: a machine without it is no machine to test on.
+fn needs(programs: &[&str]) {
+    let has = |name: &&str| {
+        let version = if *name == "openssl" { "version" } else { "--version" };
+        Command::new(name).arg(version).output().is_ok_and(|output| output.status.success())
+    };
+    let missing: Vec<_> = programs.iter().filter(|name| !has(name)).collect();
+    assert!(missing.is_empty(), "{missing:?} missing; install with: apt-get install curl openssl python3");
+}
+
+fn run(name: &str, arguments: &[&Path], home: &Path, variables: &[(&str, &str)]) -> Output {
+    let mut command = prepared(Command::new(example(name)), home);
+    command.args(arguments).envs(variables.iter().copied());
+    command.output().unwrap_or_else(|error| panic!("{name} does not start: {error}"))
+}
+
+/// Asserts that an example ended well and said all of these, in this order.
+fn told(name: &str, output: &Output, words: &[&str]) {
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let all = format!("--- stdout\n{said}\n--- stderr\n{complained}");
+    assert!(output.status.success(), "{name} ended with {}\n{all}", output.status);
+    let mut left: &str = &said;
+    for word in words {
+        let Some(at) = left.find(word) else { panic!("{name} does not say '{word}' where it should\n{all}") };
+        left = &left[at + word.len()..];
+    }
+}
+
+/// A running server and the home of a client enrolled with it.
+struct Enrolled {
+    server: Child,
+    url: String,
+    home: tempfile::TempDir,
+}
+
+impl Enrolled {
+    fn start() -> Self {
+        let home = tempfile::tempdir().expect("a folder");
+        let mut serve = prepared(Command::new(env!("CARGO_BIN_EXE_ddrop")), home.path());
+        serve.args(["serve", "-h", "127.0.0.1", "-p", "0", "-s"]).arg(home.path().join("storage"));
+        let mut server = serve.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the server starts");
+        let mut lines = BufReader::new(server.stderr.take().expect("stderr")).lines();
+        let (mut invite, mut url, mut said) = (None, None, String::new());
+        for line in lines.by_ref().map(|line| line.expect("UTF-8")) {
+            if let Some((_, found)) = line.split_once("ddrop cert --configure ") {
+                invite = Some(found.to_owned());
+            } else if let Some((_, found)) = line.split_once("listening on ") {
+                url = Some(found.to_owned());
+                break;
+            }
+            said = format!("{said}{line}\n");
+        }
+        // A pipe nobody reads would stop the server once it is full.
+        std::thread::spawn(move || lines.for_each(drop));
+        // Made before anything else can fail, so that the server is ended in any case.
+        let enrolled = Self { server, url: url.unwrap_or_default(), home };
+        let invite = invite.unwrap_or_else(|| panic!("the server printed no invite:\n{said}"));
+        let mut enrol = prepared(Command::new(env!("CARGO_BIN_EXE_ddrop")), enrolled.home.path());
+        let output = enrol.args(["cert", "--configure", &invite]).output().expect("ddrop runs");
+        assert!(output.status.success(), "enrolling failed: {}", String::from_utf8_lossy(&output.stderr));
+        enrolled
+    }
+
+    /// A file of random bytes, so that it has every value a byte can have.
+    fn file(&self, name: &str, bytes: u64) -> PathBuf {
+        let path = self.home.path().join(name);
+        let mut random = std::fs::File::open("/dev/urandom").expect("random bytes").take(bytes);
+        let mut file = std::fs::File::create(&path).expect("a file");
+        std::io::copy(&mut random, &mut file).expect("written");
+        path
+    }
+
+    fn run(&self, name: &str, file: &Path) -> Output {
+        run(name, &[file], self.home.path(), &[("DD_API_URL", &self.url)])
+    }
+}
+
+impl Drop for Enrolled {
+    fn drop(&mut self) {
+        // Either may fail only because the server has ended already, which the test has noticed by then.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn quickstart() {
+    let home = tempfile::tempdir().expect("a folder");
+    let output = run("quickstart.sh", &[], home.path(), &[]);
+    told(
+        "quickstart.sh",
+        &output,
+        &["listening on https://", "https://", "the same bytes", "bob was refused", "gone", "== done"],
+    );
+    assert_eq!(std::fs::read_dir(home.path()).expect("readable").count(), 0, "it left something behind");
+}
+
+#[test]
+fn curl_tour() {
+    needs(&["curl", "openssl"]);
+    let home = tempfile::tempdir().expect("a folder");
+    let output = run("curl-tour.sh", &[], home.path(), &[]);
+    told(
+        "curl-tour.sh",
+        &output,
+        &[
+            "client.crt: OK",
+            "\"tier\":\"admin\"",
+            "unauthenticated",
+            "all the same bytes",
+            "certificate_revoked",
+            "== done",
+        ],
+    );
+    assert_eq!(std::fs::read_dir(home.path()).expect("readable").count(), 0, "it left something behind");
+}
+
+#[test]
+fn openssl_client() {
+    needs(&["openssl"]);
+    let enrolled = Enrolled::start();
+    // An empty file, a small one, and one of many TLS records.
+    for (name, bytes) in [("empty.bin", 0), ("small.bin", 11), ("large.bin", 1 << 20)] {
+        let output = enrolled.run("openssl-client.sh", &enrolled.file(name, bytes));
+        told(name, &output, &["uploaded: https://", "fetched: the same bytes"]);
+    }
+}
+
+#[test]
+fn python_client() {
+    needs(&["python3"]);
+    let enrolled = Enrolled::start();
+    let output = enrolled.run("python_client.py", &enrolled.file("n\u{e4}me with space.bin", 1 << 20));
+    told(
+        "python_client.py",
+        &output,
+        &["uploaded: https://", "fetched: the same bytes", "of ours", "expired: 410 gone"],
+    );
+}
+
+#[test]
+fn a_client_that_is_not_enrolled_is_told_so() {
+    needs(&["python3"]);
+    let enrolled = Enrolled::start();
+    let file = enrolled.file("x.bin", 5);
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    for name in ["python_client.py", "openssl-client.sh"] {
+        let output = run(name, &[&file], elsewhere.path(), &[("DD_API_URL", &enrolled.url)]);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("uploaded"), "{name}");
+        assert!(!output.stderr.is_empty(), "{name} says nothing");
+    }
+}
+
+#[test]
+fn every_example_is_run_here() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut names: Vec<_> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["curl-tour.sh", "openssl-client.sh", "python_client.py", "quickstart.sh"]);
+}

@@ -1,0 +1,165 @@
+//! Runs the commands in `tests/cli/*.md` and in the README, as a user would, and compares what they print.
+//!
+//! In a block marked `console`, a line that begins with `$ ` is a command (a trailing `\` continues it); the lines after
+//! it are its output, stderr included. `[..]` stands for anything within a line, `...` alone for any lines, `? N` for
+//! the exit code. Every file is one shell, in an empty home directory; the server is started on a free port.
+
+#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+struct Step {
+    line: usize,
+    command: String,
+    expected: Vec<String>,
+    code: i32,
+}
+
+fn steps(text: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    let mut continued = false;
+    for (number, line) in text.lines().enumerate() {
+        if line.starts_with("```") {
+            inside = line == "```console";
+            continued = false;
+        } else if inside {
+            if let Some(step) = steps.last_mut().filter(|_| continued) {
+                step.command.push('\n');
+                step.command.push_str(line);
+                continued = line.ends_with('\\');
+            } else if let Some(command) = line.strip_prefix("$ ") {
+                steps.push(Step { line: number + 1, command: command.to_owned(), expected: Vec::new(), code: 0 });
+                continued = line.ends_with('\\');
+            } else if let Some(code) = line.strip_prefix("? ") {
+                let step = steps.last_mut().expect("an exit code follows a command");
+                step.code = code.parse().expect("an exit code is a number");
+            } else if let Some(step) = steps.last_mut() {
+                step.expected.push(line.to_owned());
+            }
+        }
+    }
+    steps
+}
+
+/// What the shell knows beside `ddrop`: how to start a server, and to wait for it without sleeping.
+const PRELUDE: &str = r#"
+set -u
+serve() {
+    rm -f server.pipe; mkfifo server.pipe
+    ddrop serve -h 127.0.0.1 -p 0 "$@" 2>server.pipe &
+    SERVER_PID=$!
+    exec 9<server.pipe
+    while IFS= read -r line <&9; do
+        case "$line" in
+            *'ddrop cert --configure '*) INVITE=${line##*--configure } ;;
+            *'listening on https://'*) SERVER=${line##*listening on }; break ;;
+            *'error:'*) printf '%s\n' "$line" ;;
+        esac
+    done
+    cat <&9 >>server.log &
+}
+INVITE=none; SERVER=none
+trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null' EXIT
+"#;
+
+fn script(steps: &[Step]) -> String {
+    let mut script = PRELUDE.to_owned();
+    for (index, step) in steps.iter().enumerate() {
+        let command = match step.command.strip_prefix("cargo run --release -- serve") {
+            Some(rest) => format!("serve{rest}"),
+            None => step.command.replace("--configure INVITE", "--configure \"$INVITE\""),
+        };
+        script.push_str(&format!("printf '@@begin {index}\\n'\n{command}\nprintf '\\n@@end {index} %s\\n' $?\n"));
+    }
+    script
+}
+
+fn matches(pattern: &[String], output: &[&str]) -> bool {
+    match pattern.split_first() {
+        None => output.is_empty(),
+        Some((first, rest)) if first == "..." => (0..=output.len()).any(|skip| matches(rest, &output[skip..])),
+        Some((first, rest)) => {
+            output.split_first().is_some_and(|(line, more)| line_matches(first, line) && matches(rest, more))
+        }
+    }
+}
+
+fn line_matches(pattern: &str, line: &str) -> bool {
+    let mut parts = pattern.split("[..]");
+    let first = parts.next().unwrap_or_default();
+    let Some(mut left) = line.strip_prefix(first) else { return false };
+    let rest: Vec<&str> = parts.collect();
+    let Some((last, middle)) = rest.split_last() else { return left.is_empty() };
+    for part in middle {
+        let Some(at) = left.find(part) else { return false };
+        left = &left[at + part.len()..];
+    }
+    left.ends_with(last)
+}
+
+fn run(path: &Path) {
+    let text = std::fs::read_to_string(path).expect("a readable transcript");
+    let steps = steps(&text);
+    assert!(!steps.is_empty(), "{} has no commands", path.display());
+    let home = tempfile::tempdir().expect("a home directory");
+    let binary = Path::new(env!("CARGO_BIN_EXE_ddrop")).parent().expect("a folder");
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(format!("exec 2>&1\n{}", script(&steps)))
+        .current_dir(home.path())
+        .env_clear()
+        .env("HOME", home.path())
+        .env("PATH", format!("{}:{}", binary.display(), std::env::var("PATH").expect("a PATH")))
+        .env("LANG", "C.UTF-8")
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    for (index, step) in steps.iter().enumerate() {
+        let (begin, end) = (format!("@@begin {index}\n"), format!("\n@@end {index} "));
+        let place = format!("{}:{}: $ {}", path.display(), step.line, step.command);
+        let Some((_, rest)) = printed.split_once(&begin) else { panic!("{place}\nnever ran; all of it:\n{printed}") };
+        let Some((got, code)) = rest.split_once(&end) else { panic!("{place}\nnever ended; all of it:\n{printed}") };
+        let code: i32 = code.lines().next().expect("a line").parse().expect("a number");
+        let lines: Vec<&str> = got.trim_end_matches('\n').lines().collect();
+        let expected: Vec<String> = step.expected.iter().map(|line| line.trim_end().to_owned()).collect();
+        let kept = expected.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
+        assert!(
+            code == step.code && matches(&expected[..kept], &lines),
+            "{place}\nexit code {code}, expected {}\n--- printed\n{}\n--- expected\n{}\n",
+            step.code,
+            lines.join("\n"),
+            expected[..kept].join("\n"),
+        );
+    }
+}
+
+#[test]
+fn every_transcript_holds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
+    paths.sort();
+    assert!(paths.len() >= 3, "the transcripts are gone: {paths:?}");
+    for path in paths {
+        run(&path);
+    }
+}
+
+#[test]
+fn every_command_in_the_readme_works() {
+    run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+}
+
+#[test]
+fn a_transcript_that_does_not_hold_is_noticed() {
+    let lines = |text: &[&str]| text.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    assert!(matches(&lines(&["a [..] c", "...", "z"]), &["a b c", "1", "2", "z"]));
+    assert!(!matches(&lines(&["a"]), &["b"]));
+    assert!(!matches(&lines(&["a"]), &["a", "b"]));
+    assert!(!matches(&lines(&["a", "b"]), &["a"]));
+    assert!(!line_matches("a[..]c", "abd"));
+}
