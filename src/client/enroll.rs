@@ -12,7 +12,7 @@ use super::certificate::{self, Facts};
 use super::folder::{Readable, Staged};
 use super::profile::{CA, CERTIFICATE, FILE, KEY};
 use super::tls::Anchors;
-use super::{Client, Error, Profile};
+use super::{Client, Error, Profile, error};
 use crate::clock::Clock;
 use crate::identity::Sha256;
 use crate::token::Invite;
@@ -73,7 +73,7 @@ async fn find_root(server: &Url, fingerprint: Sha256, clock: Arc<dyn Clock>) -> 
             return Ok(CertificateDer::from(root));
         }
     }
-    Err(Error::WrongRoot { url: server.clone() })
+    Err(Error::WrongRoot { url: error::origin(server) })
 }
 
 /// Renews the certificate of a profile with a new key, in the files it names.
@@ -109,7 +109,6 @@ pub async fn renew(profile: &Profile, algorithm: Option<Algorithm>, clock: Arc<d
         _ => None,
     };
     let algorithm = algorithm.or_else(|| certificate::algorithm(old?)).unwrap_or(Algorithm::P256);
-    // From here on nothing of the profile may be read: reading waits until nobody changes the folder.
     let staged = Staged::begin(&folder)?;
     let (new_key, request) = new_key(algorithm)?;
     staged.add(&key_name, new_key.to_pem().as_bytes(), Readable::Owner)?;

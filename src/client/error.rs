@@ -29,7 +29,7 @@ pub enum Error {
     #[error("cannot reach {url}: {why}")]
     Unreachable {
         /// Where.
-        url: Url,
+        url: String,
         /// The cause in words.
         why: String,
         /// The cause.
@@ -40,7 +40,7 @@ pub enum Error {
     #[error("{why} ({url})")]
     Untrusted {
         /// Where.
-        url: Url,
+        url: String,
         /// The cause in words.
         why: String,
         /// What to do.
@@ -55,13 +55,13 @@ pub enum Error {
     )]
     WrongRoot {
         /// Where.
-        url: Url,
+        url: String,
     },
     /// The connection broke while something was on its way.
     #[error("the connection to {url} broke: {}", cause(.source))]
     Broken {
         /// Where.
-        url: Url,
+        url: String,
         /// The cause.
         #[source]
         source: reqwest::Error,
@@ -70,7 +70,7 @@ pub enum Error {
     #[error("{url} sent nothing for {} seconds", .after.as_secs())]
     Stalled {
         /// Where.
-        url: Url,
+        url: String,
         /// How long was waited.
         after: Duration,
     },
@@ -78,7 +78,7 @@ pub enum Error {
     #[error("only {got} of {size} bytes came from {url}")]
     Short {
         /// Where.
-        url: Url,
+        url: String,
         /// Came.
         got: u64,
         /// Announced.
@@ -88,7 +88,7 @@ pub enum Error {
     #[error("{url} answered something unexpected: {what}")]
     Unexpected {
         /// Where.
-        url: Url,
+        url: String,
         /// What was wrong with it.
         what: String,
     },
@@ -272,12 +272,8 @@ impl Answer {
 }
 
 /// A URL without what nobody needs to read in an error: path, query, fragment and credentials.
-fn origin(url: &Url) -> Url {
-    let mut plain = url.clone();
-    plain.set_path("/");
-    plain.set_query(None);
-    plain.set_fragment(None);
-    plain
+pub(super) fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
 }
 
 /// The innermost cause, which is the one that says something.

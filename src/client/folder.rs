@@ -1,7 +1,8 @@
 //! Sets of files in a folder that change together or not at all, whenever the program or the machine stops.
 //!
-//! New files are gathered in `.ddrop-staging`. Renaming that to `.ddrop-pending` is the moment at which they count;
-//! then each moves to its own name. Whoever next opens a folder with `.ddrop-pending` in it moves the rest.
+//! New files are gathered in a folder `.ddrop-staging-…` of their own. Renaming that to `.ddrop-pending` is the moment at
+//! which they count; then each moves to its own name. Whoever next opens a folder with `.ddrop-pending` in it moves the
+//! rest. Readers wait only for that, not for the gathering, which may take as long as a server does.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -9,8 +10,9 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use crate::link::random_base62;
 
-const STAGING: &str = ".ddrop-staging";
+const STAGING: &str = ".ddrop-staging-";
 const PENDING: &str = ".ddrop-pending";
 
 /// Who may read a file.
@@ -26,27 +28,32 @@ pub enum Readable {
 #[derive(Debug)]
 pub struct Staged {
     folder: PathBuf,
+    staging: PathBuf,
     committed: bool,
-    _lock: File,
+    /// Tells others that this staging folder was not left behind by a crash.
+    _alive: File,
 }
 
 impl Staged {
-    /// Makes the folder if need be and waits until nobody else changes it.
+    /// Makes the folder if need be, and clears up after changes that were interrupted.
     ///
     /// # Errors
     /// When the folder cannot be made or written.
     pub fn begin(folder: &Path) -> Result<Self, Error> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io("make the folder", folder))?;
-        let lock = File::open(folder).map_err(Error::io("open the folder", folder))?;
-        lock.lock().map_err(Error::io("lock the folder", folder))?;
+        let _lock = lock(folder)?;
         finish(folder).map_err(Error::io("finish an interrupted change of", folder))?;
-        let staging = folder.join(STAGING);
-        let fresh = match fs::remove_dir_all(&staging) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => DirBuilder::new().mode(0o700).create(&staging),
+        sweep(folder).map_err(Error::io("write in", folder))?;
+        let staging =
+            folder.join(format!("{STAGING}{}", random_base62(12).map_err(|error| Error::Failed(error.to_string()))?));
+        let make = || -> io::Result<File> {
+            DirBuilder::new().mode(0o700).create(&staging)?;
+            let alive = File::open(&staging)?;
+            alive.lock()?;
+            Ok(alive)
         };
-        fresh.map_err(Error::io("write in", folder))?;
-        Ok(Self { folder: folder.to_owned(), committed: false, _lock: lock })
+        let alive = make().map_err(Error::io("write in", folder))?;
+        Ok(Self { folder: folder.to_owned(), staging, committed: false, _alive: alive })
     }
 
     /// Adds a file and puts it on disk, under its final permissions from the first byte on.
@@ -54,7 +61,7 @@ impl Staged {
     /// # Errors
     /// When it cannot be written.
     pub fn add(&self, name: &str, contents: &[u8], readable: Readable) -> Result<(), Error> {
-        let path = self.folder.join(STAGING).join(name);
+        let path = self.staging.join(name);
         let mode = if readable == Readable::Owner { 0o600 } else { 0o644 };
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
@@ -70,7 +77,8 @@ impl Staged {
     /// When the disk fails; the folder then has all of the old files or will have all of the new ones.
     pub fn commit(mut self) -> Result<(), Error> {
         let failed = || Error::io("replace the files in", &self.folder);
-        seal(&self.folder).map_err(failed())?;
+        let _lock = lock(&self.folder)?;
+        finish(&self.folder).and_then(|()| seal(&self.folder, &self.staging)).map_err(failed())?;
         self.committed = true;
         finish(&self.folder).map_err(failed())
     }
@@ -79,9 +87,28 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.committed {
-            let _ = fs::remove_dir_all(self.folder.join(STAGING));
+            let _ = fs::remove_dir_all(&self.staging);
         }
     }
+}
+
+fn lock(folder: &Path) -> Result<File, Error> {
+    let lock = File::open(folder).map_err(Error::io("open the folder", folder))?;
+    lock.lock().map_err(Error::io("lock the folder", folder))?;
+    Ok(lock)
+}
+
+/// Removes what crashes left behind: staging folders that nobody holds.
+fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(STAGING)
+            && File::open(entry.path()).is_ok_and(|left| left.try_lock().is_ok())
+        {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Holds still while a set of files is read, after finishing a change that was interrupted. `None` when the folder
@@ -98,9 +125,9 @@ pub fn hold_still(folder: &Path) -> Option<File> {
 }
 
 /// The moment from which on the new files count.
-fn seal(folder: &Path) -> io::Result<()> {
-    File::open(folder.join(STAGING))?.sync_all()?;
-    fs::rename(folder.join(STAGING), folder.join(PENDING))?;
+fn seal(folder: &Path, staging: &Path) -> io::Result<()> {
+    File::open(staging)?.sync_all()?;
+    fs::rename(staging, folder.join(PENDING))?;
     File::open(folder)?.sync_all()
 }
 
@@ -178,7 +205,7 @@ mod tests {
         let staged = stage(dir.path());
         // As if the process had been killed: no destructor runs, and the lock goes with the process.
         let mut staged = std::mem::ManuallyDrop::new(staged);
-        staged._lock = File::open(dir.path()).expect("a folder");
+        staged._alive = File::open(dir.path()).expect("a folder");
         assert_eq!(read(dir.path()), ("old".into(), "old".into()));
         stage(dir.path()).commit().expect("committed");
         assert_eq!(names(dir.path()), ["crt", "key"]);
@@ -189,7 +216,7 @@ mod tests {
         for moved in [None, Some("key"), Some("crt")] {
             let dir = old_set();
             let mut staged = stage(dir.path());
-            seal(dir.path()).expect("sealed");
+            seal(dir.path(), &staged.staging).expect("sealed");
             staged.committed = true;
             drop(staged);
             if let Some(name) = moved {
@@ -198,6 +225,19 @@ mod tests {
             assert_eq!(read(dir.path()), ("new".into(), "new".into()), "{moved:?}");
             assert_eq!(names(dir.path()), ["crt", "key"]);
         }
+    }
+
+    #[test]
+    fn two_at_once_do_not_mix_and_the_last_wins() {
+        let dir = old_set();
+        let (one, other) = (stage(dir.path()), Staged::begin(dir.path()).expect("begun"));
+        other.add("key", b"newer", Readable::Owner).expect("added");
+        other.add("crt", b"newer", Readable::All).expect("added");
+        one.commit().expect("committed");
+        assert_eq!(read(dir.path()), ("new".into(), "new".into()));
+        other.commit().expect("committed");
+        assert_eq!(read(dir.path()), ("newer".into(), "newer".into()));
+        assert_eq!(names(dir.path()), ["crt", "key"]);
     }
 
     #[test]

@@ -265,7 +265,13 @@ impl Client {
     /// As for every deed.
     pub async fn trust(&self, fingerprint: &str, name: &str) -> Result<(), Error> {
         let wish = serde_json::json!({ "fingerprint": fingerprint, "name": name });
-        self.done(self.post(&["pki", "trust"]).json(&wish)).await
+        match self.done(self.post(&["pki", "trust"]).json(&wish)).await {
+            // No such path, rather than no such link.
+            Err(Error::Answer(answer)) if matches!(answer.status.as_u16(), 404 | 405) => Err(Error::Failed(
+                "this server takes that from its operator only: add -s STORAGE, on the server's machine".to_owned(),
+            )),
+            other => other,
+        }
     }
 
     /// A certificate for the holder of an invite: signing request in, chain out, both in PEM.
@@ -376,7 +382,7 @@ impl Client {
     }
 
     fn unexpected(&self, what: String) -> Error {
-        Error::Unexpected { url: self.base.clone(), what }
+        Error::Unexpected { url: error::origin(&self.base), what }
     }
 }
 

@@ -181,7 +181,7 @@ impl Profile {
         // Keys that cannot be read here (another format of OpenSSL's) are left to the TLS library to judge.
         let readable = std::str::from_utf8(&key_pem).ok().and_then(|text| Key::from_pem(text).ok());
         if readable.is_some_and(|own| matches!(certificate::holds(leaf, &own), Ok(false))) {
-            return Err(Error::Unmatched { cert: cert.clone(), key: key.clone() });
+            return Err(Error::Unmatched { cert: Box::new(cert.clone()), key: Box::new(key.clone()) });
         }
         Ok(Some(Identity { chain, key: parsed, exposed: is_exposed(&key.value).then(|| key.value.clone()) }))
     }
@@ -372,9 +372,9 @@ pub enum Error {
     )]
     Unmatched {
         /// The certificate.
-        cert: Setting<PathBuf>,
+        cert: Box<Setting<PathBuf>>,
         /// The key.
-        key: Setting<PathBuf>,
+        key: Box<Setting<PathBuf>>,
     },
     /// Not TOML.
     #[error("{} line {line} is not TOML: {why}", .path.display())]

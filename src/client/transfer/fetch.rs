@@ -11,7 +11,7 @@ use url::Url;
 use super::Progress;
 use super::headers::{Described, content_range};
 use super::part::{Notes, Part};
-use crate::client::{Client, Error, Outcome};
+use crate::client::{Client, Error, Outcome, error};
 use crate::identity::Sha256;
 use crate::link::LinkId;
 
@@ -190,7 +190,7 @@ impl Fetch<'_> {
         }
         match arriving.size() {
             Some(size) if arriving.got < size => {
-                Err(Error::Short { url: self.client.server().clone(), got: arriving.got, size })
+                Err(Error::Short { url: error::origin(self.client.server()), got: arriving.got, size })
             }
             _ => Ok(()),
         }
@@ -202,7 +202,7 @@ impl Fetch<'_> {
         if let (Some(etag), 1..) = (arriving.etag(), arriving.got) {
             request = request.header(header::RANGE, format!("bytes={}-", arriving.got)).header(header::IF_RANGE, etag);
         }
-        let stalled = |_| Error::Stalled { url: self.client.server().clone(), after: self.patience.stall };
+        let stalled = |_| Error::Stalled { url: error::origin(self.client.server()), after: self.patience.stall };
         tokio::time::timeout(self.patience.stall, self.client.send(request)).await.map_err(stalled)?
     }
 
@@ -229,7 +229,7 @@ impl Fetch<'_> {
     async fn patiently<T>(&self, next: impl Future<Output = Result<T, reqwest::Error>>) -> Result<T, Error> {
         match tokio::time::timeout(self.patience.stall, next).await {
             Ok(outcome) => outcome.map_err(|error| self.client.transport(error)),
-            Err(_) => Err(Error::Stalled { url: self.client.server().clone(), after: self.patience.stall }),
+            Err(_) => Err(Error::Stalled { url: error::origin(self.client.server()), after: self.patience.stall }),
         }
     }
 
