@@ -122,7 +122,9 @@ pub fn inspect(der: &[u8]) -> Result<Facts, Error> {
 pub fn self_signed_client(key: &Key, common_name: &str, now: OffsetDateTime, days: u32) -> Result<Certificate, Error> {
     let validity = Validity::starting(now, Duration::days(i64::from(days))).filter(|_| days > 0);
     let validity = validity.ok_or(Error::Lifetime)?;
-    let params = params(Profile::Client, common_name, validity, key.public())?;
+    let mut params = params(Profile::Client, common_name, validity, key.public())?;
+    // RFC 5280 section 4.2.1.1 lets only CAs leave it out of what they sign for themselves.
+    params.use_authority_key_identifier_extension = true;
     let der = sign::self_signed(&params, key)?;
     check::self_signed(&der, Profile::Client, &params, key.public())?;
     Ok(Certificate(der))

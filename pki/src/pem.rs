@@ -11,6 +11,15 @@ pub fn certificates(text: &str) -> Result<Vec<Vec<u8>>, Error> {
     if found.is_empty() { Err(Error::Missing("CERTIFICATE")) } else { Ok(found) }
 }
 
+/// Every revocation list of a text in DER, in their order.
+///
+/// # Errors
+/// When the text is damaged or has no list.
+pub fn lists(text: &str) -> Result<Vec<Vec<u8>>, Error> {
+    let found = blocks(text, &["X509 CRL"])?;
+    if found.is_empty() { Err(Error::Missing("X509 CRL")) } else { Ok(found) }
+}
+
 /// DER as a PEM block.
 pub fn encode(label: &str, der: &[u8]) -> String {
     ::pem::encode_config(&Pem::new(label, der), EncodeConfig::new().set_line_ending(LineEnding::LF))

@@ -33,6 +33,9 @@ pub enum Error {
     /// No client of that name.
     #[error("there is no client named '{0}'")]
     NoSuchClient(String),
+    /// None of the client's certificates is good any more.
+    #[error("no certificate of '{0}' is good any more; a new invite for it is needed (--for)")]
+    ClientOver(String),
     /// No such certificate.
     #[error("there is no such certificate")]
     NoSuchCertificate,
@@ -66,6 +69,9 @@ pub enum Error {
     /// A revocation list cannot be made.
     #[error("could not make the revocation list")]
     RevocationList(#[from] pki::crl::Error),
+    /// An OCSP response cannot be made.
+    #[error(transparent)]
+    Ocsp(#[from] pki::ocsp::Error),
     /// A key and its certificate cannot be put into one file.
     #[error(transparent)]
     Bundle(#[from] pki::pkcs12::Error),
@@ -154,6 +160,7 @@ impl Error {
                 | Self::NameTaken(_)
                 | Self::Name(_)
                 | Self::NoSuchClient(_)
+                | Self::ClientOver(_)
                 | Self::NoSuchCertificate
                 | Self::NotYours
                 | Self::IsCa

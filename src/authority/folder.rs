@@ -126,6 +126,13 @@ impl Folder {
     pub(super) fn names(&self) -> Result<Vec<String>, Error> {
         Ok(names(&self.path)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
     }
+
+    /// Removes a file.
+    pub(super) fn remove(&self, _lock: &Lock, name: &str) -> Result<(), Error> {
+        let path = self.path(name);
+        std::fs::remove_file(&path).map_err(|source| Error::Io { what: "remove", path, source })?;
+        sync(&self.path)
+    }
 }
 
 fn names(folder: &Path) -> Result<Vec<std::ffi::OsString>, Error> {

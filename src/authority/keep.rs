@@ -25,6 +25,8 @@ pub(super) struct Keep {
 
 pub(super) const ROOT_KEY: &str = "root.key";
 pub(super) const ROOT_CERTIFICATE: &str = "root.crt";
+/// The root's last list, while its key is elsewhere.
+pub(super) const ROOT_LIST: &str = "root.crl";
 pub(super) const ISSUING_KEY: &str = "issuing.key";
 pub(super) const ISSUING_CERTIFICATE: &str = "issuing.crt";
 

@@ -18,6 +18,8 @@ pub(super) struct Memory {
     epoch: AtomicU64,
     /// The next enrolment finds its invite spent, as if another one had been faster.
     pub(super) beaten: AtomicBool,
+    /// The next enrolment finds every certificate of its client revoked, as if that had just happened.
+    pub(super) revoked_meanwhile: AtomicBool,
 }
 
 #[derive(Default)]
@@ -103,7 +105,13 @@ impl Trust for Memory {
                 invite.used_at = Some(now);
             });
         }
-        self.write(|rows| rows.enroll(enrolment))
+        let revoked = self.revoked_meanwhile.swap(false, Ordering::SeqCst);
+        self.write(move |rows| {
+            let how = Revoked { at: enrolment.certificate.created_at, reason: 1 };
+            let own = |one: &&mut Certificate| revoked && one.client == enrolment.certificate.client;
+            rows.certificates.iter_mut().filter(own).for_each(|one| one.revoked = Some(how));
+            rows.enroll(enrolment)
+        })
     }
 
     fn revoke(&self, which: Vec<Sha256>, how: Revoked) -> BoxFuture<'_, Result<Vec<Sha256>, Error>> {

@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pki::ca::Ca;
+use arc_swap::ArcSwap;
 use pki::certificate::Certificate;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::spawn_blocking;
 
 use self::folder::Folder;
+use self::issuers::{Issuer, Issuers};
 use self::keep::{Keep, Passphrase};
-use self::revoke::List;
+use self::publish::List;
+
 use crate::audit::{self, Audit};
 use crate::clock::Clock;
 use crate::identity::{ClientId, Fingerprint, Sha1, Sha256};
@@ -24,8 +26,11 @@ use crate::units::Timestamp;
 mod enroll;
 mod error;
 mod folder;
+mod issue;
+mod issuers;
 mod keep;
 pub mod listing;
+mod publish;
 mod revoke;
 mod server;
 
@@ -34,8 +39,8 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
-pub use self::enroll::Bundle;
 pub use self::error::Error;
+pub use self::issue::Bundle;
 
 /// How the authority is set up.
 #[derive(Clone, Debug)]
@@ -165,28 +170,13 @@ pub struct Authority {
     audit: Audit,
     root: Certificate,
     root_pem: String,
-    chain_pem: String,
-    issuing: Arc<Issuer>,
-    former: Vec<Arc<Issuer>>,
+    issuers: ArcSwap<Issuers>,
     /// Whether the place of the revocation list that is written into certificates is remembered.
     place_kept: OnceCell<()>,
     /// Revocation lists by their issuer. Held while one is made, so that it is made once.
     lists: Mutex<HashMap<Sha256, List>>,
     /// Held while a line is written, so that the head that is kept is that of the last line.
     recording: Mutex<()>,
-}
-
-/// A CA and what it is known by.
-struct Issuer {
-    ca: Ca,
-    sha256: Sha256,
-}
-
-impl Issuer {
-    fn new(ca: Ca) -> Arc<Self> {
-        let sha256 = Sha256::of(ca.certificate().der());
-        Arc::new(Self { ca, sha256 })
-    }
 }
 
 /// What anyone may know of the authority.
@@ -247,9 +237,14 @@ impl Authority {
         if known.is_none() {
             trust.set_value(ROOT, &Sha256::of(keep.root.der()).to_string()).await?;
         }
+        let issuing = Sha256::of(keep.issuing.certificate().der()).to_string();
+        if trust.value(issuers::ISSUING).await?.as_ref() != Some(&issuing) {
+            trust.set_value(issuers::ISSUING, &issuing).await?;
+        }
         drop(lock);
         let authority = Self::assemble(config, trust, clock, folder, passphrase, keep);
-        authority.keep_row(&authority.issuing.ca.certificate().clone(), "issuing", None).await?;
+        let issuing = Arc::clone(&authority.issuers.load().issuing);
+        authority.keep_row(issuing.ca.certificate(), "issuing", authority.root_fingerprint()).await?;
         Ok(authority)
     }
 
@@ -264,11 +259,9 @@ impl Authority {
         let root_pem = keep.root.to_pem();
         Self {
             audit: Audit::at(folder.path("audit.log")),
-            chain_pem: format!("{}{root_pem}", keep.issuing.certificate().to_pem()),
+            issuers: ArcSwap::new(Issuers::new(keep.issuing, keep.former, &root_pem, trust.epoch())),
             root_pem,
             root: keep.root,
-            issuing: Issuer::new(keep.issuing),
-            former: keep.former.into_iter().map(Issuer::new).collect(),
             place_kept: OnceCell::new(),
             lists: Mutex::default(),
             recording: Mutex::default(),
@@ -309,8 +302,8 @@ impl Authority {
     }
 
     /// Issuing CA and root in PEM.
-    pub fn chain_pem(&self) -> &str {
-        &self.chain_pem
+    pub fn chain_pem(&self) -> String {
+        self.issuers.load().chain_pem.clone()
     }
 
     /// What anyone may know of the authority.
@@ -319,12 +312,13 @@ impl Authority {
     /// When the root's certificate cannot be read.
     pub fn status(&self) -> Result<Status, Error> {
         let root = self.root.facts()?;
+        let issuing = Arc::clone(&self.issuers.load().issuing);
         Ok(Status {
             common_name: root.common_name.unwrap_or(root.subject),
             root_fingerprint: self.root_fingerprint(),
-            issuing_fingerprint: self.issuing.sha256,
+            issuing_fingerprint: issuing.sha256,
             root_expires_at: root.not_after.into(),
-            issuing_expires_at: self.issuing.ca.facts().not_after.into(),
+            issuing_expires_at: issuing.ca.facts().not_after.into(),
             root_online: self.folder.path(keep::ROOT_KEY).exists(),
         })
     }
@@ -377,14 +371,18 @@ impl Authority {
     }
 
     /// Keeps the row of a certificate of the authority itself, unless it is there.
-    async fn keep_row(&self, certificate: &Certificate, profile: &str, issuer: Option<Sha256>) -> Result<(), Error> {
+    async fn keep_row(&self, certificate: &Certificate, profile: &str, issuer: Sha256) -> Result<(), Error> {
         let sha256 = Sha256::of(certificate.der());
         if self.trust.known(trust::Key::Sha256(sha256)).await?.is_some() {
             return Ok(());
         }
-        let issuer = issuer.or_else(|| Some(self.root_fingerprint()));
-        let certificate = row(certificate, profile, None, issuer, self.clock.now())?;
-        self.trust.enroll(Enrolment { invite: None, client: None, certificate }).await?;
+        let certificate = row(certificate, profile, None, Some(issuer), self.clock.now())?;
+        let kept = self.trust.enroll(Enrolment { invite: None, client: None, certificate }).await;
+        // Another process that was started at the same moment may have kept it first.
+        if kept.is_err() && self.trust.known(trust::Key::Sha256(sha256)).await?.is_some() {
+            return Ok(());
+        }
+        kept?;
         Ok(())
     }
 }

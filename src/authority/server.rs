@@ -1,6 +1,7 @@
 //! The server's own certificate.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pki::certificate::{Certificate, signed_by};
@@ -9,6 +10,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::task::spawn_blocking;
 
 use super::folder::{Lock, New};
+use super::issuers::Issuer;
 use super::{Actor, Authority, Error, ServerIdentity, keep};
 use crate::identity::Sha256;
 use crate::store::trust;
@@ -25,16 +27,18 @@ impl Authority {
     /// # Errors
     /// When a name is none, or it cannot be signed or written.
     pub async fn server_identity(&self) -> Result<ServerIdentity, Error> {
+        // Before the lock: another process's new CA is read under the same one.
+        let issuing = Arc::clone(&self.issuers().await?.issuing);
         let folder = self.folder.clone();
         let lock = spawn_blocking(move || folder.lock()).await??;
         let (found, lock) = self.read_server(lock).await?;
         if let Some((key, certificate)) = found
-            && self.still_serves(&key, &certificate).await?
+            && self.still_serves(&key, &certificate, &issuing).await?
         {
-            self.keep_row(&certificate, "server", Some(self.issuing.sha256)).await?;
-            return self.identity(&key, &certificate);
+            self.keep_row(&certificate, "server", issuing.sha256).await?;
+            return identity(&key, &certificate, &issuing);
         }
-        self.make_server(lock).await
+        self.make_server(lock, &issuing).await
     }
 
     async fn read_server(&self, lock: Lock) -> Result<(Option<(Key, Certificate)>, Lock), Error> {
@@ -58,23 +62,22 @@ impl Authority {
         .await?
     }
 
-    async fn still_serves(&self, key: &Key, certificate: &Certificate) -> Result<bool, Error> {
+    async fn still_serves(&self, key: &Key, certificate: &Certificate, issuing: &Issuer) -> Result<bool, Error> {
         let facts = certificate.facts()?;
         let now = self.clock.now();
-        let own = pki::certificate::is_for_key(certificate, key.public())
-            && signed_by(certificate, self.issuing.ca.certificate());
+        let own =
+            pki::certificate::is_for_key(certificate, key.public()) && signed_by(certificate, issuing.ca.certificate());
         let due = now < facts.not_before.into() || now >= renew_at(certificate)?;
         let known = self.trust.known(trust::Key::Sha256(Sha256::of(certificate.der()))).await?;
         let revoked = known.is_some_and(|known| known.certificate.revoked.is_some());
         Ok(own && !due && !revoked && facts.names == self.server_names())
     }
 
-    async fn make_server(&self, lock: Lock) -> Result<ServerIdentity, Error> {
+    async fn make_server(&self, lock: Lock, issuing: &Issuer) -> Result<ServerIdentity, Error> {
         let now = self.clock.now();
         let (names, publication) = (self.server_names(), self.publication().await?);
         let key = Key::generate(Algorithm::P256)?;
-        let ca = &self.issuing.ca;
-        let certificate = ca.server(key.public(), &names, LIFETIME, &publication, now.to_offset())?;
+        let certificate = issuing.ca.server(key.public(), &names, LIFETIME, &publication, now.to_offset())?;
         let by = Actor { name: "server".into(), address: None };
         let details = vec![
             ("names", names.join(" ")),
@@ -82,8 +85,8 @@ impl Authority {
             ("fingerprint", Sha256::of(certificate.der()).to_string()),
         ];
         self.record(&by, "server-certificate", details).await?;
-        self.keep_row(&certificate, "server", Some(self.issuing.sha256)).await?;
-        let identity = self.identity(&key, &certificate)?;
+        self.keep_row(&certificate, "server", issuing.sha256).await?;
+        let identity = identity(&key, &certificate, issuing)?;
         let (folder, passphrase) = (self.folder.clone(), self.passphrase.clone());
         spawn_blocking(move || {
             let (key, certificate) = (keep::sealed(&key, &passphrase)?, certificate.to_pem());
@@ -92,15 +95,6 @@ impl Authority {
         })
         .await??;
         Ok(identity)
-    }
-
-    fn identity(&self, key: &Key, certificate: &Certificate) -> Result<ServerIdentity, Error> {
-        let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
-        Ok(ServerIdentity {
-            chain: vec![der(certificate), der(self.issuing.ca.certificate())],
-            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec())),
-            renew_at: renew_at(certificate)?,
-        })
     }
 
     /// The names as a certificate has them, each once.
@@ -117,6 +111,15 @@ impl Authority {
         }
         names
     }
+}
+
+fn identity(key: &Key, certificate: &Certificate, issuing: &Issuer) -> Result<ServerIdentity, Error> {
+    let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
+    Ok(ServerIdentity {
+        chain: vec![der(certificate), der(issuing.ca.certificate())],
+        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec())),
+        renew_at: renew_at(certificate)?,
+    })
 }
 
 /// When two thirds of its life are over.

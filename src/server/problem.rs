@@ -280,6 +280,7 @@ impl From<authority::Error> for Problem {
             E::WasRevoked => refused(StatusCode::CONFLICT, "certificate_revoked"),
             E::NoSuchClient(_) => refused(StatusCode::NOT_FOUND, "no_such_client"),
             E::NoSuchCertificate => refused(StatusCode::NOT_FOUND, "no_such_certificate"),
+            E::ClientOver(_) => refused(StatusCode::FORBIDDEN, "client_revoked"),
             E::NotYours => refused(StatusCode::FORBIDDEN, "not_owner"),
             E::IsCa | E::Name(_) | E::Reason(_) | E::Lifetime(_) => refused(StatusCode::BAD_REQUEST, "bad_request"),
             E::Request(ref cause) => Self::new(StatusCode::BAD_REQUEST, "bad_signing_request", chain(cause)),
@@ -287,6 +288,7 @@ impl From<authority::Error> for Problem {
             E::Sign(_)
             | E::Certificate(_)
             | E::RevocationList(_)
+            | E::Ocsp(_)
             | E::Bundle(_)
             | E::Key(_)
             | E::Missing(_)

@@ -13,6 +13,8 @@ use time::OffsetDateTime;
 
 mod by_openssl;
 mod by_webpki;
+mod publication;
+mod samples;
 
 /// A year.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);

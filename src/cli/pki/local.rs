@@ -50,7 +50,7 @@ impl Local {
     }
 
     pub(super) fn chain(&self) -> String {
-        self.authority.chain_pem().to_owned()
+        self.authority.chain_pem()
     }
 
     pub(super) fn status(&self) -> Result<api::PkiStatus> {
@@ -58,7 +58,7 @@ impl Local {
             let first = ::pki::pem::certificates(pem)?.into_iter().next().context("the CA has no certificate")?;
             Ok(Facts::of(&first)?)
         };
-        let (root, issuing) = (facts(self.authority.root_pem())?, facts(self.authority.chain_pem())?);
+        let (root, issuing) = (facts(self.authority.root_pem())?, facts(&self.authority.chain_pem())?);
         Ok(api::PkiStatus {
             enabled: true,
             common_name: root.subject,

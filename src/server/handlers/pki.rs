@@ -54,7 +54,7 @@ pub(in crate::server) async fn root(State(app): State<App>) -> Response {
 
 /// `GET /pki/chain.crt`.
 pub(in crate::server) async fn chain(State(app): State<App>) -> Response {
-    pem(app.authority.chain_pem().to_owned())
+    pem(app.authority.chain_pem())
 }
 
 /// `POST /pki/ca`: there is one from the first start on.
@@ -247,8 +247,7 @@ pub(in crate::server) async fn crl(State(app): State<App>) -> Result<Response, P
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/pkix-crl"))], der).into_response())
 }
 
-/// `GET /pki/crl.pem`.
+/// `GET /pki/crl.pem`: the lists of every CA of ours, for programs that want them all in one file.
 pub(in crate::server) async fn crl_pem(State(app): State<App>) -> Result<Response, Problem> {
-    let der = app.authority.crl().await?;
-    Ok(pem(pki::pem::encode("X509 CRL", &der)))
+    Ok(pem(app.authority.crl_pem().await?))
 }
