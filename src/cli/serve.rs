@@ -249,11 +249,11 @@ async fn until_told_to_stop(settings: &Serve, app: &App, tls: &Terminator, showi
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => {
-                showing.reload(tls).await;
                 match settings.token.read() {
                     Ok(token) => app.token.store(token.map(Arc::new)),
                     Err(error) => tracing::error!(%error, "the token cannot be read again; the old one stays in use"),
                 }
+                showing.reload(tls).await;
             }
         }
     }

@@ -1,0 +1,280 @@
+//! The program as a process: signals, a crash, a full disk, and how much memory it takes.
+
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const DDROP: &str = env!("CARGO_BIN_EXE_ddrop");
+
+/// A server of a test's own, killed when it is dropped.
+struct Server {
+    child: Child,
+    errors: BufReader<ChildStderr>,
+    url: String,
+    invite: Option<String>,
+}
+
+impl Server {
+    fn start(storage: &Path, flags: &[&str]) -> Self {
+        let mut command = Command::new(DDROP);
+        command.args(["serve", "-h", "127.0.0.1", "-p", "0", "-s"]).arg(storage).args(flags);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
+        let mut errors = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (mut url, mut invite, mut said) = (None, None, String::new());
+        while url.is_none() {
+            let mut line = String::new();
+            assert!(errors.read_line(&mut line).expect("readable") > 0, "it ended without listening:\n{said}");
+            invite = invite.or_else(|| Some(line.split_once("--configure ")?.1.trim().to_owned()));
+            url = line.strip_prefix("listening on ").map(|url| url.trim().to_owned());
+            said.push_str(&line);
+        }
+        Self { child, errors, url: url.expect("it listens"), invite }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Reads the log until a line has these words.
+    fn until_logged(&mut self, words: &str) {
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            assert!(self.errors.read_line(&mut line).expect("readable") > 0, "it never logged '{words}'");
+        }
+    }
+
+    /// Peak resident memory in KiB.
+    fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("readable");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    fn stop(mut self) {
+        self.signal("TERM");
+        let mut rest = String::new();
+        self.errors.read_to_string(&mut rest).expect("readable");
+        assert!(self.child.wait().expect("ended").success(), "{rest}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Someone with a home of their own.
+struct User {
+    home: TempDir,
+}
+
+impl User {
+    fn enrolled(server: &Server) -> Self {
+        let user = Self { home: tempfile::tempdir().expect("a folder") };
+        let done = user.run(&["cert", "--configure", server.invite.as_deref().expect("an invite")]);
+        assert!(done.status.success(), "{}", words(&done));
+        user
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(DDROP);
+        command.args(arguments).env("XDG_CONFIG_HOME", self.home.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("ddrop runs")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.home.path().join("ddrop").join(name)
+    }
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn files(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries.flatten().map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
+}
+
+#[test]
+fn a_token_file_is_read_again_on_sighup() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "first\n").expect("written");
+    let flag = format!("--api-token-file={}", token.display());
+    let mut server = Server::start(&folder.path().join("storage"), &[&flag]);
+    let user = User::enrolled(&server);
+    let ca = user.file("ca.crt");
+    let with = |token: &str| {
+        let mut command = user.command(&["stats", "--server", &server.url, "--ca-cert"]);
+        command.arg(&ca).env("DD_API_TOKEN", token).env("XDG_CONFIG_HOME", "/nonexistent");
+        command.output().expect("ddrop runs").status.code()
+    };
+    assert_eq!((with("first"), with("second")), (Some(0), Some(4)));
+    std::fs::write(&token, "second\n").expect("written");
+    server.signal("HUP");
+    server.until_logged("server certificate loaded again");
+    let with = |token: &str| {
+        let mut command = user.command(&["stats", "--server", &server.url, "--ca-cert"]);
+        command.arg(&ca).env("DD_API_TOKEN", token).env("XDG_CONFIG_HOME", "/nonexistent");
+        command.output().expect("ddrop runs").status.code()
+    };
+    assert_eq!((with("first"), with("second")), (Some(4), Some(0)));
+    std::fs::write(&token, "").expect("written");
+    server.signal("HUP");
+    server.until_logged("the token cannot be read again");
+    server.stop();
+}
+
+/// Makes a certificate for localhost with openssl.
+fn certificate(folder: &Path, name: &str) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args([
+            "-subj",
+            &format!("/CN={name}"),
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            "tls.key",
+            "-out",
+            "tls.crt",
+        ])
+        .current_dir(folder)
+        .output()
+        .expect("openssl is installed (apt-get install openssl)");
+    assert!(made.status.success(), "{}", words(&made));
+}
+
+fn shown(server: &Server) -> String {
+    let address = server.url.trim_start_matches("https://");
+    let script = format!("openssl s_client -connect {address} </dev/null 2>/dev/null | openssl x509 -noout -subject");
+    words(&Command::new("sh").args(["-c", &script]).output().expect("openssl runs")).trim().to_owned()
+}
+
+#[test]
+fn a_certificate_from_elsewhere_is_reloaded_and_a_broken_one_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    certificate(folder.path(), "first");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let flags = [format!("--tls-cert={}", path("tls.crt")), format!("--tls-key={}", path("tls.key"))];
+    let mut server = Server::start(&folder.path().join("storage"), &[&flags[0], &flags[1]]);
+    assert_eq!(shown(&server), "subject=CN = first");
+    certificate(folder.path(), "second");
+    server.signal("HUP");
+    server.until_logged("server certificate loaded again");
+    assert_eq!(shown(&server), "subject=CN = second");
+    std::fs::write(path("tls.crt"), "broken").expect("written");
+    server.signal("HUP");
+    server.until_logged("the old one stays in use");
+    assert_eq!(shown(&server), "subject=CN = second");
+    server.stop();
+}
+
+#[test]
+fn a_killed_server_loses_nothing_it_confirmed_and_keeps_nothing_it_did_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = folder.path().join("storage");
+    let mut server = Server::start(&storage, &[]);
+    let user = User::enrolled(&server);
+    let kept = user.home.path().join("kept.txt");
+    std::fs::write(&kept, "kept").expect("written");
+    let done = user.run(&["upload", &kept.display().to_string(), "--json"]);
+    assert!(done.status.success(), "{}", words(&done));
+    let link: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    let id = link["id"].as_str().expect("an id").to_owned();
+    let mut half = user.command(&["upload", "-"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("started");
+    let mut pipe = half.stdin.take().expect("a pipe");
+    while files(&storage.join("files")) < 2 {
+        pipe.write_all(&[7; 64 * 1024]).expect("taken");
+    }
+    server.child.kill().expect("killed");
+    server.child.wait().expect("ended");
+    drop(pipe);
+    assert!(!half.wait().expect("ended").success(), "the client says that it failed");
+    assert_eq!(files(&storage.join("files")), 2, "half an upload lies around");
+    let mut server = Server::start(&storage, &[]);
+    server.until_logged("swept");
+    assert_eq!(files(&storage.join("files")), 1);
+    let fetched = user.run(&["fetch", &id, "-o", "-", "--server", &server.url]);
+    assert_eq!(fetched.stdout, b"kept", "{}", words(&fetched));
+    server.stop();
+}
+
+#[test]
+fn memory_does_not_grow_with_the_file() {
+    const MIB: u64 = 256;
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("storage"), &["--max-file-size-mb=300"]);
+    let user = User::enrolled(&server);
+    let big = user.home.path().join("big");
+    std::fs::File::create(&big).and_then(|file| file.set_len(MIB * 1024 * 1024)).expect("made");
+    let up = user.run(&["upload", &big.display().to_string()]);
+    assert!(up.status.success(), "{}", words(&up));
+    let url = String::from_utf8_lossy(&up.stdout).trim().to_owned();
+    let back = user.home.path().join("back");
+    let down = user.run(&["fetch", &url, "-o", &back.display().to_string()]);
+    assert!(down.status.success(), "{}", words(&down));
+    assert_eq!(std::fs::metadata(&back).expect("fetched").len(), MIB * 1024 * 1024);
+    let peak = server.peak_memory();
+    assert!(peak < 64 * 1024, "{peak} KiB for a file of {MIB} MiB");
+    server.stop();
+}
+
+/// A shell command in a mount namespace of its own, with a small file system at `$DISK`.
+fn on_small_disk(disk: &Path, options: &str, then: &str) -> Command {
+    std::fs::create_dir_all(disk).expect("made");
+    let script = format!("mount -t tmpfs -o {options} none \"$DISK\" && {then}");
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", &script]).env("DISK", disk);
+    command
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let then = format!("exec {DDROP} serve -h 127.0.0.1 -p 0 -s \"$DISK/storage\"");
+    let server = Server::spawn(on_small_disk(&folder.path().join("disk"), "size=8m", &then));
+    let user = User::enrolled(&server);
+    let (small, large) = (user.home.path().join("small"), user.home.path().join("large"));
+    std::fs::write(&small, "small").expect("written");
+    std::fs::write(&large, vec![1; 20 * 1024 * 1024]).expect("written");
+    let upload = |path: &Path| user.run(&["upload", &path.display().to_string()]);
+    let first = upload(&small);
+    assert!(first.status.success(), "{}", words(&first));
+    let refused = upload(&large);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(words(&refused).contains("disk is full"), "{}", words(&refused));
+    let second = upload(&small);
+    assert!(second.status.success(), "there is room again: {}", words(&second));
+    let url = String::from_utf8_lossy(&first.stdout).trim().to_owned();
+    assert_eq!(user.run(&["fetch", &url, "-o", "-"]).stdout, b"small");
+    server.stop();
+}
+
+#[test]
+fn storage_that_cannot_be_written_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let then = format!("exec {DDROP} serve -h 127.0.0.1 -p 0 -s \"$DISK/storage\"");
+    let refused = on_small_disk(&folder.path().join("disk"), "ro", &then).output().expect("unshare runs");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = words(&refused);
+    assert!(said.contains("disk/storage") && said.contains("Read-only"), "{said}");
+}
