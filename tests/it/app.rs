@@ -10,7 +10,7 @@ use ddrop::access::Policy;
 use ddrop::authority::{self, Actor, Authority, InviteFor};
 use ddrop::clock::{Clock as _, Manual};
 use ddrop::link::Lifetimes;
-use ddrop::server::{App, Deadlines, Limits, Running, Settings, Showing, Source};
+use ddrop::server::{App, Deadlines, Limits, Parts, Running, Settings, Showing, Source};
 use ddrop::store::{self, Store};
 use ddrop::tls::{ClientCertificate, Terminator};
 use ddrop::token::Secret;
@@ -99,14 +99,13 @@ impl TestApp {
         let identity = showing.load().await.expect("a certificate");
         let tls = Terminator::new(identity, setup.client_certificate).expect("a usable certificate");
         let token = setup.token.map(|text| Arc::new(Secret::from_given(text.to_owned())));
-        let app = App {
+        let app = App::from(Parts {
             store,
             authority,
             clock: shared,
-            settings: Arc::new(setup.settings),
-            token: Arc::new(ArcSwapOption::from(token)),
-            listening: Arc::default(),
-        };
+            settings: setup.settings,
+            token: ArcSwapOption::from(token),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let running = Running::start(app.clone(), tls, showing, listener).expect("started");
         Self { clock, address: running.address, app, folder, running: Some(running) }
