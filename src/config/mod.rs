@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::access::Policy;
+use crate::authority::Permitted;
 use crate::link::Lifetimes;
 use crate::server::{Deadlines, Limits};
 use crate::tls::ClientCertificate;
@@ -57,8 +58,12 @@ pub struct Serve {
     pub storage_path: PathBuf,
     /// What links begin with.
     pub public_url: Option<Url>,
-    /// Names and addresses in the server's own certificate.
+    /// Names and addresses the server's own certificate must have.
     pub server_names: Vec<String>,
+    /// Names it has as well if the CA may sign for them.
+    pub optional_names: Vec<String>,
+    /// Which server names an issuing CA may sign for.
+    pub permitted_names: Permitted,
     /// A certificate from elsewhere and its key.
     pub tls_files: Option<(PathBuf, PathBuf)>,
     /// Whether a handshake needs a client certificate.
@@ -153,7 +158,9 @@ impl Serve {
             port: said.text("port", |text| text.parse().map_err(|_| "a port from 0 to 65535".to_owned()))?,
             storage_path: said.text("storage_path", path)?,
             public_url: said.optional("public_url", public_url)?,
+            optional_names: if names.is_some() { Vec::new() } else { machine_name().into_iter().collect() },
             server_names: names.unwrap_or_else(|| default_names(&host)),
+            permitted_names: said.text("ca_permitted_names", permitted)?,
             tls_files,
             client_certificate: match said.text("require_client_cert", boolean)? {
                 true => ClientCertificate::Required,
@@ -381,21 +388,32 @@ fn public_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// The machine's name, `localhost`, the loopback addresses, and the address listened on if it is one.
-fn default_names(host: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let machine = rustix::system::uname();
-    let dns =
-        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-    if let Ok(name) = machine.nodename().to_str()
-        && dns(name)
-    {
-        names.push(name.to_ascii_lowercase());
+fn permitted(text: &str) -> Result<Permitted, String> {
+    match text {
+        "needed" => Ok(Permitted::Needed),
+        "any" => Ok(Permitted::Any),
+        _ => names(text)
+            .map(Permitted::These)
+            .map_err(|_| "needed, any, or domains and networks with commas between".to_owned()),
     }
-    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+}
+
+fn is_domain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+}
+
+/// What this machine calls itself, if a server can be called so.
+fn machine_name() -> Option<String> {
+    let machine = rustix::system::uname();
+    machine.nodename().to_str().ok().filter(|name| is_domain(name)).map(str::to_ascii_lowercase)
+}
+
+/// `localhost`, the loopback addresses, and the address listened on if it is one.
+fn default_names(host: &str) -> Vec<String> {
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let wildcard = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
-    if !wildcard && (dns(host) || host.parse::<IpAddr>().is_ok()) {
+    if !wildcard && (is_domain(host) || host.parse::<IpAddr>().is_ok()) {
         names.push(host.to_ascii_lowercase());
     }
     let mut seen = std::collections::BTreeSet::new();
