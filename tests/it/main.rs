@@ -11,5 +11,6 @@ mod fetch;
 mod identity;
 mod limits;
 mod owners;
+mod publish;
 mod upload;
 mod wire;
