@@ -51,7 +51,7 @@ async fn rows_go_one_way(links: &dyn Links) {
     let row = links.find(&link.id).await.expect("read").expect("a row");
     assert_eq!((row.phase, &row.link), (Phase::Ready, &link));
     assert!(links.seal(&link).await.is_err(), "sealed twice");
-    links.release(&link.id).await.expect("a ready row is not released");
+    assert!(!links.release(&link.id).await.expect("written"), "a ready row is not released");
     assert!(links.find(&link.id).await.expect("read").is_some());
     let doomed = links.doom(&link.id, at(50)).await.expect("written").expect("something to delete");
     assert_eq!(doomed.blob, link.blob);
@@ -129,7 +129,8 @@ async fn pending_rows_are_told_apart(links: &dyn Links) {
     assert_eq!(pending.iter().find(|p| p.id == id).map(|p| p.writer), Some(Writer::This));
     let known = links.known_blobs(vec!["b".repeat(32), "c".repeat(32)]).await.expect("read");
     assert_eq!(known, ["b".repeat(32)].into());
-    links.release(&id).await.expect("written");
+    assert!(links.release(&id).await.expect("written"));
+    assert!(links.release(&id).await.expect("written"), "repeated");
     assert!(links.find(&id).await.expect("read").is_none());
 }
 

@@ -75,8 +75,8 @@ impl Store {
                 Writer::Alive => false,
                 Writer::Dead => true,
             };
-            if abandoned {
-                swept.bytes += self.inner.abandon(&pending.id, &pending.blob).await?;
+            if abandoned && let Some(freed) = self.inner.abandon(&pending.id, &pending.blob).await? {
+                swept.bytes += freed;
                 swept.abandoned += 1;
             }
         }

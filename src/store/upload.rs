@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::blobs::Write;
 use super::{Error, Inner, ledger};
@@ -120,8 +122,22 @@ impl Upload {
     /// Makes bytes, then row, last; only then is there a link. Its lifetime begins now.
     ///
     /// # Errors
-    /// [`Error::Length`] when fewer bytes came than were announced; then, as after any error, nothing is left.
-    pub async fn finish(mut self) -> Result<Link, Error> {
+    /// [`Error::Length`] when fewer bytes came than were announced; then, as after any error, nothing is left. Neither
+    /// is when the caller goes away before it has its answer.
+    pub async fn finish(self) -> Result<Link, Error> {
+        let inner = Arc::clone(&self.inner);
+        let (answer, answered) = oneshot::channel();
+        let sealing = async move {
+            let Err(Ok(unwanted)) = answer.send(self.seal().await) else { return };
+            if let Err(error) = inner.end(&unwanted.id).await {
+                tracing::warn!(%error, "an upload nobody waits for any more is still there");
+            }
+        };
+        tokio::spawn(sealing.in_current_span());
+        answered.await.map_err(|_| Error::Closed)?
+    }
+
+    async fn seal(mut self) -> Result<Link, Error> {
         if let Some(declared) = self.declared.filter(|declared| *declared != self.came) {
             return Err(Error::Length { declared, came: self.came });
         }
@@ -157,14 +173,18 @@ impl Drop for Upload {
             return;
         }
         let (inner, id, blob) = (Arc::clone(&self.inner), self.link.clone(), std::mem::take(&mut self.blob));
-        let (reserved, writer) = (self.reserved, self.writer.take());
+        let (reserved, came, writer) = (self.reserved, self.came, self.writer.take());
         let clean = async move {
             if let Some(writer) = writer {
                 writer.abort().await;
             }
             let cleaned = inner.abandon(&id, &blob).await;
-            // Only after the bytes are gone is the room free again; what could not be deleted the sweeper will count.
-            inner.budget.cancel(reserved);
+            match cleaned {
+                // The link was sealed, although whoever sealed it was told that this failed.
+                Ok(None) => inner.budget.settle(reserved, came),
+                // Only after the bytes are gone is the room free again; what could not be deleted the sweeper counts.
+                Ok(Some(_)) | Err(_) => inner.budget.cancel(reserved),
+            }
             inner.with_running(|running| running.remove(&id));
             if let Err(error) = cleaned {
                 tracing::warn!(%error, "an unfinished upload is still there; the sweeper tries again");

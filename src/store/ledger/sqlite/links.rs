@@ -223,11 +223,11 @@ impl Links for Sqlite {
         self.queue.write(work).boxed()
     }
 
-    fn release(&self, id: &LinkId) -> BoxFuture<'_, Result<(), Error>> {
+    fn release(&self, id: &LinkId) -> BoxFuture<'_, Result<bool, Error>> {
         let id = id.clone();
         let work = move |connection: &Connection| {
             connection.prepare_cached("DELETE FROM links WHERE id = ?1 AND phase = 0")?.execute([id.as_str()])?;
-            Ok(())
+            Ok(!connection.prepare_cached("SELECT 1 FROM links WHERE id = ?1")?.exists([id.as_str()])?)
         };
         self.queue.write(work).boxed()
     }
