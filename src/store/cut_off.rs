@@ -14,7 +14,7 @@ use crate::access::{self, Policy};
 use crate::link::{Change, FileName, Link};
 
 /// Polls until it is ready or was pending so many times, and drops it then.
-async fn cut_off<F: Future>(after: usize, future: F) -> Option<F::Output> {
+pub(super) async fn cut_off<F: Future>(after: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut polls = 0;
     poll_fn(|cx| {

@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 
-use super::{Sqlite, epoch};
+use super::Sqlite;
 use crate::identity::{Owner, Sha256};
 use crate::link::{Change, FileName, Link, LinkId};
 use crate::store::ledger::{Doomed, Links, Pending, Phase, Query, Reservation, Row, Totals};
@@ -322,8 +322,7 @@ impl Links for Sqlite {
     }
 
     fn tidy(&self) -> BoxFuture<'_, Result<(), Error>> {
-        let told = self.read(epoch::durable).and_then(|durable| self.epoch.tell(durable));
-        ready(told.and_then(|()| self.writers.tidy())).boxed()
+        ready(self.epoch.tell().and_then(|()| self.writers.tidy())).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

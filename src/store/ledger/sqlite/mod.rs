@@ -45,7 +45,7 @@ impl Sqlite {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        let epoch = Arc::new(Epoch::open(folder, &connection)?);
+        let epoch = Arc::new(Epoch::open(folder)?);
         let writers = Writers::open(folder)?;
         Ok(Self { path, queue: Queue::start(connection)?, idle: Arc::default(), epoch, writers })
     }

@@ -46,11 +46,23 @@ impl Queue {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.write_then(work, || Ok(())).await
+    }
+
+    /// As [`Queue::write`], and does `then` once it is durable: also for a caller that has gone away by then.
+    pub(super) async fn write_then<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        then: impl FnOnce() -> Result<(), Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let done = within_savepoint(connection, work);
-            // A caller that went away does not want its answer.
-            Box::new(move |committed| drop(answer.send(committed.and(done))))
+            Box::new(move |committed| {
+                let done = committed.and(done).and_then(|done| then().map(|()| done));
+                // A caller that went away does not want its answer.
+                drop(answer.send(done));
+            })
         });
         self.sender().ok_or(Error::Closed)?.send(job).await.map_err(|_| Error::Closed)?;
         answered.await.map_err(|_| Error::NotWritten)?
