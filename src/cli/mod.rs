@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod cert;
+mod completions;
 mod connect;
 pub mod exit;
 mod expire;
@@ -13,6 +14,7 @@ mod fetch;
 mod health;
 mod info;
 mod list;
+mod man;
 pub mod output;
 mod pki;
 pub mod serve;
@@ -70,6 +72,10 @@ enum Command {
     Health(health::Args),
     /// Run the certificate authority
     Pki(pki::Args),
+    /// Print the completions for a shell
+    Completions(completions::Args),
+    /// Write the manual pages
+    Man(man::Args),
 }
 
 impl Cli {
@@ -97,6 +103,8 @@ impl Cli {
             Command::Whoami(args) => done(Box::pin(whoami::run(context, args)).await),
             Command::Health(args) => done(Box::pin(health::run(context, args)).await),
             Command::Pki(args) => done(Box::pin(pki::run(context, args)).await),
+            Command::Completions(args) => done(completions::run(&args)),
+            Command::Man(args) => done(man::run(&args)),
         }
     }
 }
@@ -148,6 +156,8 @@ mod tests {
             "ddrop pki crl -o file",
             "ddrop pki list",
             "ddrop pki ca",
+            "ddrop completions bash",
+            "ddrop man dir",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

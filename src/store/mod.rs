@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::access::{Create, List, Manage, Permit, Read};
@@ -69,6 +70,8 @@ struct Inner {
     budget: Budget,
     /// Uploads of this process that are under way.
     running: Mutex<HashSet<LinkId>>,
+    /// What cleans up after uploads and readings that were broken off, and what goes on without its caller.
+    cleaning: TaskTracker,
     max_file_size: u64,
     clock: Arc<dyn Clock>,
 }
@@ -76,6 +79,15 @@ struct Inner {
 impl Inner {
     fn with_running<T>(&self, f: impl FnOnce(&mut HashSet<LinkId>) -> T) -> T {
         f(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does all of it even if the caller goes away, whose future is dropped then: what has been committed is followed
+    /// by what belongs to it.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.cleaning.spawn(work.in_current_span()).await.map_err(|_| Error::Closed)?
     }
 
     /// Ends a link and deletes its bytes.
@@ -105,14 +117,6 @@ impl Inner {
         }
         self.blobs.remove(blob).await.map(Some)
     }
-}
-
-/// Does all of it even if the caller goes away, whose future is dropped then: what has been committed is followed by
-/// what belongs to it.
-async fn to_its_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::spawn(work.in_current_span()).await.map_err(|_| Error::Closed)?
 }
 
 /// What is known of an id.
@@ -190,6 +194,7 @@ impl Store {
             cache: Cache::new(),
             budget,
             running: Mutex::default(),
+            cleaning: TaskTracker::new(),
             max_file_size: config.max_file_size,
             clock,
         };
@@ -261,13 +266,13 @@ impl Store {
             return Ok(Some(Content::new(bytes, span.length, None)));
         }
         let inner = Arc::clone(&self.inner);
-        to_its_end(async move {
+        let claiming = async move {
             let claimed = inner.links.claim(&link.id, inner.clock.now()).await;
             inner.cache.forget(&link.id);
             let burning = claimed?.then(|| content::Burning::new(inner, &link));
             Ok(burning.map(|burning| Content::new(bytes, span.length, Some(burning))))
-        })
-        .await
+        };
+        self.inner.to_its_end(claiming).await
     }
 
     /// Ends a link: when this returns its bytes are gone. Ending it twice is no error.
@@ -278,7 +283,7 @@ impl Store {
         let link = permit.into_inner().link;
         let now = self.inner.clock.now();
         let (inner, id) = (Arc::clone(&self.inner), link.id.clone());
-        to_its_end(async move { inner.end(&id).await }).await?;
+        self.inner.to_its_end(async move { inner.end(&id).await }).await?;
         let ended = link.expires_at.map_or(now, |end| end.min(now));
         Ok(Link { expires_at: Some(ended), ..link })
     }
@@ -290,12 +295,12 @@ impl Store {
     pub async fn change(&self, permit: Permit<Manage>, change: Change) -> Result<Option<Link>, Error> {
         let id = permit.into_inner().link.id;
         let inner = Arc::clone(&self.inner);
-        to_its_end(async move {
+        let changing = async move {
             let changed = inner.links.change(&id, change, inner.clock.now()).await;
             inner.cache.forget(&id);
             changed
-        })
-        .await
+        };
+        self.inner.to_its_end(changing).await
     }
 
     /// A page of links.
@@ -363,8 +368,11 @@ impl Store {
         Arc::clone(&self.inner.trust)
     }
 
-    /// Waits for what is still to be written and closes the database; afterwards every call is [`Error::Closed`].
+    /// Waits for what is still to be written or cleaned up and closes the database; afterwards every call is
+    /// [`Error::Closed`].
     pub async fn close(&self) {
+        self.inner.cleaning.close();
+        self.inner.cleaning.wait().await;
         self.inner.links.close().await;
     }
 }

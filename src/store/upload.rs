@@ -125,7 +125,7 @@ impl Upload {
     /// [`Error::Length`] when fewer bytes came than were announced; then, as after any error, nothing is left. Neither
     /// is when the caller goes away before it has its answer.
     pub async fn finish(self) -> Result<Link, Error> {
-        let inner = Arc::clone(&self.inner);
+        let (inner, cleaning) = (Arc::clone(&self.inner), self.inner.cleaning.clone());
         let (answer, answered) = oneshot::channel();
         let sealing = async move {
             let Err(Ok(unwanted)) = answer.send(self.seal().await) else { return };
@@ -133,7 +133,7 @@ impl Upload {
                 tracing::warn!(%error, "an upload nobody waits for any more is still there");
             }
         };
-        tokio::spawn(sealing.in_current_span());
+        cleaning.spawn(sealing.in_current_span());
         answered.await.map_err(|_| Error::Closed)?
     }
 
@@ -191,7 +191,7 @@ impl Drop for Upload {
             }
         };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(clean);
+            self.inner.cleaning.spawn_on(clean, &runtime);
         }
     }
 }
