@@ -1,7 +1,5 @@
 //! The server's own certificate.
 
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pki::certificate::{Certificate, signed_by};
@@ -25,10 +23,10 @@ impl Authority {
     /// The server's own certificate, made anew when it is missing, due, or has other names than configured.
     ///
     /// # Errors
-    /// When a name is none, or it cannot be signed or written.
+    /// When a name is none or not permitted, or it cannot be signed or written.
     pub async fn server_identity(&self) -> Result<ServerIdentity, Error> {
         // Before the lock: another process's new CA is read under the same one.
-        let issuing = Arc::clone(&self.issuers().await?.issuing);
+        let issuing = self.issuing_for_names().await?;
         let folder = self.folder.clone();
         let lock = spawn_blocking(move || folder.lock()).await??;
         let (found, lock) = self.read_server(lock).await?;
@@ -70,12 +68,12 @@ impl Authority {
         let due = now < facts.not_before.into() || now >= renew_at(certificate)?;
         let known = self.trust.known(trust::Key::Sha256(Sha256::of(certificate.der()))).await?;
         let revoked = known.is_some_and(|known| known.certificate.revoked.is_some());
-        Ok(own && !due && !revoked && facts.names == self.server_names())
+        Ok(own && !due && !revoked && facts.names == self.server_names(issuing))
     }
 
     async fn make_server(&self, lock: Lock, issuing: &Issuer) -> Result<ServerIdentity, Error> {
         let now = self.clock.now();
-        let (names, publication) = (self.server_names(), self.publication().await?);
+        let (names, publication) = (self.server_names(issuing), self.publication().await?);
         let key = Key::generate(Algorithm::P256)?;
         let certificate = issuing.ca.server(key.public(), &names, LIFETIME, &publication, now.to_offset())?;
         let by = Actor { name: "server".into(), address: None };
@@ -95,21 +93,6 @@ impl Authority {
         })
         .await??;
         Ok(identity)
-    }
-
-    /// The names as a certificate has them, each once.
-    fn server_names(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        for name in &self.config.server_names {
-            let name = name.parse::<IpAddr>().map_or_else(|_| name.to_ascii_lowercase(), |address| address.to_string());
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        if names.is_empty() {
-            names.push("localhost".into());
-        }
-        names
     }
 }
 

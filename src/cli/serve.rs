@@ -17,7 +17,7 @@ use super::output;
 use crate::authority::{self, Actor, Authority, InviteFor};
 use crate::clock::{self, Clock};
 use crate::config::{self, SETTINGS, Said, Serve};
-use crate::server::{App, Running, Settings, Showing, Source};
+use crate::server::{App, Parts, Running, Settings, Showing, Source};
 use crate::store::{self, Store};
 use crate::tls::Terminator;
 use crate::token;
@@ -141,7 +141,6 @@ async fn serve(settings: Serve) -> Result<ExitCode> {
     let showing = Showing::new(source, Arc::clone(&app.authority), clock);
     let tls = Terminator::new(showing.load().await?, settings.client_certificate)?;
     let here: Url = config::reachable(listener.local_addr()?).parse()?;
-    app.listening.store(Some(Arc::new(here.clone())));
     remember_where(&settings.storage_path, &here)?;
     let first = invite_first_admin(&app, &here).await?;
     let running = Running::start(app.clone(), tls.clone(), showing.clone(), listener)?;
@@ -173,6 +172,8 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
         authority::Config {
             path: settings.storage_path.join("pki"),
             server_names: settings.server_names.clone(),
+            optional_names: settings.optional_names.clone(),
+            permitted_names: settings.permitted_names.clone(),
             public_url: settings.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()),
             passphrase_file: settings.ca_passphrase_file.clone(),
             client_lifetime: settings.client_lifetime,
@@ -183,11 +184,11 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
     .await
     .context("cannot open the certificate authority")?;
     let token = settings.token.read()?;
-    let app = App {
+    let app = App::from(Parts {
         store,
         authority: Arc::new(authority),
         clock: Arc::clone(clock),
-        settings: Arc::new(Settings {
+        settings: Settings {
             public_url: settings.public_url.clone(),
             policy: settings.policy,
             lifetimes: settings.lifetimes,
@@ -198,10 +199,9 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
             tls: true,
             web_pki: settings.tls_files.is_some(),
             open_registration: settings.open_registration,
-        }),
-        token: Arc::new(ArcSwapOption::from(token.map(Arc::new))),
-        listening: Arc::default(),
-    };
+        },
+        token: ArcSwapOption::from(token.map(Arc::new)),
+    });
     let source = match &settings.tls_files {
         Some((certificate, key)) => Source::Files(certificate.clone(), key.clone()),
         None => Source::Own,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::access::Policy;
+use crate::authority::Permitted;
 use crate::link::Lifetimes;
 use crate::server::{Deadlines, Limits};
 use crate::tls::ClientCertificate;
@@ -16,8 +17,10 @@ use crate::token::Secret;
 use crate::units::{MIB, Ttl};
 
 mod table;
+mod values;
 
 pub use table::{SETTINGS, Setting};
+use values::{boolean, count, days, default_names, machine_name, names, path, permitted, positive, public_url};
 
 /// Where a value was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +60,12 @@ pub struct Serve {
     pub storage_path: PathBuf,
     /// What links begin with.
     pub public_url: Option<Url>,
-    /// Names and addresses in the server's own certificate.
+    /// Names and addresses the server's own certificate must have.
     pub server_names: Vec<String>,
+    /// Names it has as well if the CA may sign for them.
+    pub optional_names: Vec<String>,
+    /// Which server names an issuing CA may sign for.
+    pub permitted_names: Permitted,
     /// A certificate from elsewhere and its key.
     pub tls_files: Option<(PathBuf, PathBuf)>,
     /// Whether a handshake needs a client certificate.
@@ -153,7 +160,9 @@ impl Serve {
             port: said.text("port", |text| text.parse().map_err(|_| "a port from 0 to 65535".to_owned()))?,
             storage_path: said.text("storage_path", path)?,
             public_url: said.optional("public_url", public_url)?,
+            optional_names: if names.is_some() { Vec::new() } else { machine_name().into_iter().collect() },
             server_names: names.unwrap_or_else(|| default_names(&host)),
+            permitted_names: said.text("ca_permitted_names", permitted)?,
             tls_files,
             client_certificate: match said.text("require_client_cert", boolean)? {
                 true => ClientCertificate::Required,
@@ -329,78 +338,6 @@ impl Layers {
     fn text<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Result<T, Error> {
         self.optional(key, read)?.ok_or(Error::NotASetting(key))
     }
-}
-
-fn path(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("a path".to_owned()) } else { Ok(PathBuf::from(text)) }
-}
-
-fn positive(text: &str) -> Result<u64, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|number| (1..=1_000_000).contains(number))
-        .ok_or_else(|| "a whole number from 1 to 1000000".to_owned())
-}
-
-fn days(text: &str) -> Result<u64, String> {
-    text.parse()
-        .ok()
-        .filter(|number| (1..=3650).contains(number))
-        .ok_or_else(|| "a whole number of days from 1 to 3650".to_owned())
-}
-
-fn boolean(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err("true or false".to_owned()),
-    }
-}
-
-fn names(text: &str) -> Result<Vec<String>, String> {
-    let names: Vec<String> =
-        text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
-    if names.is_empty() { Err("names and addresses, separated by commas".to_owned()) } else { Ok(names) }
-}
-
-fn public_url(text: &str) -> Result<Url, String> {
-    let right = || "an http or https URL without query, such as https://drop.example.org/".to_owned();
-    let mut url = Url::parse(text).map_err(|_| right())?;
-    let web = matches!(url.scheme(), "http" | "https") && url.host_str().is_some();
-    if !web || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-        return Err(right());
-    }
-    if !url.path().ends_with('/') {
-        let with_slash = format!("{}/", url.path());
-        url.set_path(&with_slash);
-    }
-    Ok(url)
-}
-
-/// The machine's name, `localhost`, the loopback addresses, and the address listened on if it is one.
-fn default_names(host: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let machine = rustix::system::uname();
-    let dns =
-        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-    if let Ok(name) = machine.nodename().to_str()
-        && dns(name)
-    {
-        names.push(name.to_ascii_lowercase());
-    }
-    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let wildcard = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
-    if !wildcard && (dns(host) || host.parse::<IpAddr>().is_ok()) {
-        names.push(host.to_ascii_lowercase());
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    names.retain(|name| seen.insert(name.clone()));
-    names
 }
 
 /// Where a client on this machine reaches a server that listens on `address`: a wildcard is no address to connect to.

@@ -56,6 +56,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("allow_anon", "BOOL", Some("false"), "Callers without a certificate may upload"),
     setting("allow_untrusted", "BOOL", Some("false"), "Callers with a certificate nobody vouched for may upload"),
     setting("open_registration", "BOOL", Some("false"), "Anyone may register without an invite"),
+    setting(
+        "ca_permitted_names",
+        "NAME,...",
+        Some("needed"),
+        "Server names the CA may sign for: needed (private ones and DD_SERVER_NAMES), any, or domains and networks",
+    ),
     setting("ca_passphrase_file", "FILE", None, "File with the passphrase that encrypts the CA keys at rest"),
     setting("client_cert_days", "DAYS", Some("365"), "Lifetime of client certificates"),
     setting("max_connections", "N", Some("4096"), "Connections open at once"),

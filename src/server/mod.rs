@@ -1,6 +1,7 @@
 //! The server: from an open socket to an answered request.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,9 +59,12 @@ pub struct Settings {
     pub open_registration: bool,
 }
 
-/// What requests are answered from. Cheap to clone.
+/// What requests are answered from. Cheap to clone, which every layer does for every request.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] is made of.
+pub struct Parts {
     /// Links and bytes.
     pub store: Store,
     /// Certificates and invites.
@@ -68,11 +72,23 @@ pub struct App {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What the operator decided.
-    pub settings: Arc<Settings>,
+    pub settings: Settings,
     /// The operator's bearer token, which can be replaced while the server runs.
-    pub token: Arc<ArcSwapOption<Secret>>,
-    /// Where the server can be reached, for invites made over the API.
-    pub listening: Arc<ArcSwapOption<Url>>,
+    pub token: ArcSwapOption<Secret>,
+}
+
+impl From<Parts> for App {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl App {

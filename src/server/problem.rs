@@ -297,6 +297,7 @@ impl From<authority::Error> for Problem {
             | E::OtherCa { .. }
             | E::Over { .. }
             | E::NotYet { .. }
+            | E::NotPermitted(_)
             | E::RootOffline(_)
             | E::NoPassphrase(_)
             | E::Audit(_)

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
+
 use crate::access::{Create, List, Manage, Permit, Read};
 use crate::clock::Clock;
 use crate::link::{Change, Draft, Link, LinkId};
@@ -65,6 +67,8 @@ struct Inner {
     budget: Budget,
     /// Uploads of this process that are under way.
     running: Mutex<HashSet<LinkId>>,
+    /// What cleans up after uploads and readings that were broken off.
+    cleaning: TaskTracker,
     max_file_size: u64,
     clock: Arc<dyn Clock>,
 }
@@ -166,6 +170,7 @@ impl Store {
             cache: Cache::new(),
             budget,
             running: Mutex::default(),
+            cleaning: TaskTracker::new(),
             max_file_size: config.max_file_size,
             clock,
         };
@@ -335,8 +340,11 @@ impl Store {
         Arc::clone(&self.inner.trust)
     }
 
-    /// Waits for what is still to be written and closes the database; afterwards every call is [`Error::Closed`].
+    /// Waits for what is still to be written or cleaned up and closes the database; afterwards every call is
+    /// [`Error::Closed`].
     pub async fn close(&self) {
+        self.inner.cleaning.close();
+        self.inner.cleaning.wait().await;
         self.inner.links.close().await;
     }
 }

@@ -171,7 +171,7 @@ impl Drop for Upload {
             }
         };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(clean);
+            self.inner.cleaning.spawn_on(clean, &runtime);
         }
     }
 }

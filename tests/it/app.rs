@@ -10,7 +10,7 @@ use ddrop::access::Policy;
 use ddrop::authority::{self, Actor, Authority, InviteFor};
 use ddrop::clock::{Clock as _, Manual};
 use ddrop::link::Lifetimes;
-use ddrop::server::{App, Deadlines, Limits, Running, Settings, Showing, Source};
+use ddrop::server::{App, Deadlines, Limits, Parts, Running, Settings, Showing, Source};
 use ddrop::store::{self, Store};
 use ddrop::tls::{ClientCertificate, Terminator};
 use ddrop::token::Secret;
@@ -99,14 +99,13 @@ impl TestApp {
         let identity = showing.load().await.expect("a certificate");
         let tls = Terminator::new(identity, setup.client_certificate).expect("a usable certificate");
         let token = setup.token.map(|text| Arc::new(Secret::from_given(text.to_owned())));
-        let app = App {
+        let app = App::from(Parts {
             store,
             authority,
             clock: shared,
-            settings: Arc::new(setup.settings),
-            token: Arc::new(ArcSwapOption::from(token)),
-            listening: Arc::default(),
-        };
+            settings: setup.settings,
+            token: ArcSwapOption::from(token),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let running = Running::start(app.clone(), tls, showing, listener).expect("started");
         Self { clock, address: running.address, app, folder, running: Some(running) }
@@ -165,19 +164,24 @@ impl TestApp {
 
     /// Stops the server; then, far in the future, nothing may be left.
     pub async fn close(mut self) {
+        assert!(self.running.take().expect("running").stop().await, "connections were cut off");
         self.clock.advance(Duration::from_secs(100 * 24 * 3600));
-        self.app.store.sweep().await.expect("swept");
+        let config = store::Config { path: self.folder.path().to_owned(), max_file_size: 1, max_storage: 1 };
+        let next = Store::open(config, Arc::new(self.clock.clone())).await.expect("opened again");
+        next.sweep().await.expect("swept");
         // An upload that was cut off may still be cleaning up after itself, which a sweep leaves it to.
         for _ in 0..500 {
             if self.files().is_empty() {
                 break;
             }
-            self.app.store.sweep().await.expect("swept");
+            next.sweep().await.expect("swept");
         }
         assert_eq!(self.files(), Vec::<std::path::PathBuf>::new(), "bytes are left");
         self.clock.advance(Duration::from_secs(100 * 24 * 3600));
-        self.app.store.sweep().await.expect("swept");
-        assert!(self.running.take().expect("running").stop().await, "connections were cut off");
+        next.sweep().await.expect("swept");
+        let rows = rusqlite::Connection::open(self.folder.path().join("links.db")).expect("opened");
+        let count: i64 = rows.query_row("SELECT count(*) FROM links", [], |row| row.get(0)).expect("counted");
+        assert_eq!(count, 0, "rows are left");
     }
 }
 
@@ -191,6 +195,8 @@ pub fn authority_config(folder: &Path) -> authority::Config {
     authority::Config {
         path: folder.join("pki"),
         server_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+        optional_names: Vec::new(),
+        permitted_names: authority::Permitted::default(),
         public_url: None,
         passphrase_file: None,
         client_lifetime: Duration::from_secs(365 * 24 * 3600),
