@@ -210,6 +210,18 @@ impl Store {
         Ok(store)
     }
 
+    /// Whether so many bytes could be uploaded now: for a caller who wants to be told before the first one is sent.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] or [`Error::Full`].
+    pub fn could_take(&self, bytes: u64) -> Result<(), Error> {
+        let limit = self.inner.max_file_size;
+        if bytes > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        self.inner.budget.check(bytes)
+    }
+
     /// Reserves room and an id. `declared`: the length, when it is known; room for it is reserved at once.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 mod app;
 mod caller;
+mod deaddrop;
 mod deadlines;
 mod enroll;
 mod fetch;
