@@ -118,3 +118,13 @@ async fn lists_name_no_place_once_a_certificate_names_none() {
     world.enrolled("bob").await;
     assert!(!names(&world.authority.crl().await.expect("a list")));
 }
+
+#[tokio::test]
+async fn lists_that_have_not_changed_are_not_signed_again_for_everyone_who_asks() {
+    let world = World::new().await;
+    let first = world.authority.crl_pem().await.expect("lists");
+    let second = world.authority.crl_pem().await.expect("lists");
+    assert_eq!(first, second);
+    world.clock.advance(2 * DAY);
+    assert_ne!(world.authority.crl_pem().await.expect("lists"), first);
+}
