@@ -23,6 +23,8 @@ async fn revocations_that_may_not_be_are_refused() {
     let revoke = async |which, reason, only| world.authority.revoke(&operator(), which, reason, only).await;
     let of_bob = || Which::Sha1(bob.fingerprint.sha1);
     assert!(matches!(revoke(of_bob(), 0, Some(&alice.client.id)).await, Err(Error::NotYours)));
+    let of_nobody = Which::Client("nobody-has-this".into());
+    assert!(matches!(revoke(of_nobody, 0, Some(&alice.client.id)).await, Err(Error::NotYours)), "no name is betrayed");
     assert!(matches!(world.standing(&bob).await, Standing::Good { .. }));
     for reason in [6, 7, 8, 11, 255] {
         assert!(matches!(revoke(of_bob(), reason, None).await, Err(Error::Reason(_))), "{reason}");
