@@ -15,6 +15,7 @@ use self::folder::Folder;
 use self::issuers::{Issuer, Issuers};
 use self::keep::{Keep, Passphrase};
 use self::publish::List;
+use self::refusals::Refusals;
 
 use crate::audit::{self, Audit};
 use crate::clock::Clock;
@@ -32,6 +33,7 @@ mod keep;
 pub mod listing;
 mod names;
 mod publish;
+mod refusals;
 mod revoke;
 mod server;
 
@@ -181,6 +183,7 @@ pub struct Authority {
     place_kept: OnceCell<()>,
     /// Revocation lists by their issuer. Held while one is made, so that it is made once.
     lists: Mutex<HashMap<Sha256, List>>,
+    refusals: Refusals,
     /// Held while a line is written, so that the head that is kept is that of the last line.
     recording: Mutex<()>,
 }
@@ -275,6 +278,7 @@ impl Authority {
             root: keep.root,
             place_kept: OnceCell::new(),
             lists: Mutex::default(),
+            refusals: Refusals::default(),
             recording: Mutex::default(),
             config,
             trust,
@@ -370,13 +374,17 @@ impl Authority {
         Ok(())
     }
 
-    /// A refusal is recorded too; that it could not be does not change the answer.
+    /// A refusal is recorded too, or counted when there are too many; that it could not be does not change the answer.
     async fn refused<T>(&self, by: &Actor, of: &'static str, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result
             && error.is_refusal()
-            && let Err(failure) = self.record(by, "refuse", vec![("of", of.into()), ("why", error.to_string())]).await
+            && let Some(left_out) = self.refusals.next(of, self.clock.now())
         {
-            tracing::error!(error = %failure, "a refusal could not be recorded");
+            let mut details = vec![("of", of.to_owned()), ("why", error.to_string())];
+            details.extend((left_out > 0).then(|| ("left-out", left_out.to_string())));
+            if let Err(failure) = self.record(by, "refuse", details).await {
+                tracing::error!(error = %failure, "a refusal could not be recorded");
+            }
         }
         result
     }

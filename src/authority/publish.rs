@@ -20,6 +20,12 @@ pub(super) struct List {
     der: Vec<u8>,
 }
 
+impl List {
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        self.made <= now && now < self.made.after(LIST_FRESH)
+    }
+}
+
 /// A list says that the next one comes within this.
 const LIST_HOLDS: Duration = Duration::from_secs(7 * 86_400);
 /// A list is made anew after this, long before it is due, so that those who fetch it rarely have a good one.
@@ -60,7 +66,7 @@ impl Authority {
     async fn list(&self, issuer: &Arc<Issuer>) -> Result<Vec<u8>, Error> {
         let mut lists = self.lists.lock().await;
         let (epoch, now) = (self.trust.epoch(), self.clock.now());
-        let fresh = |list: &&List| list.epoch == epoch && list.made <= now && now < list.made.after(LIST_FRESH);
+        let fresh = |list: &&List| list.epoch == epoch && list.is_fresh(now);
         if let Some(list) = lists.get(&issuer.sha256).filter(fresh) {
             return Ok(list.der.clone());
         }
@@ -97,8 +103,16 @@ impl Authority {
             let Some(text) = self.folder.read(keep::ROOT_LIST)? else { return Ok(None) };
             return Ok(pki::pem::lists(&text).ok().and_then(|mut lists| lists.pop()));
         }
+        // Anyone may ask for it, and reading the root's key and counting the list up are not to be had for nothing.
+        let mut lists = self.lists.lock().await;
+        let (name, now) = (self.root_fingerprint(), self.clock.now());
+        if let Some(list) = lists.get(&name).filter(|list| list.is_fresh(now)) {
+            return Ok(Some(list.der.clone()));
+        }
         let key = self.root_key().await?;
-        Ok(Some(self.sign_root_list(key, self.clock.now().after(ROOT_LIST_HOLDS)).await?))
+        let der = self.sign_root_list(key, now.after(ROOT_LIST_HOLDS)).await?;
+        lists.insert(name, List { epoch: self.trust.epoch(), made: now, der: der.clone() });
+        Ok(Some(der))
     }
 
     /// An empty list of the root's that holds until `next`.

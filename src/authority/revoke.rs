@@ -61,8 +61,13 @@ impl Authority {
         reason: u8,
         only: Option<&ClientId>,
     ) -> Result<(Vec<Known>, Vec<Sha256>), Error> {
-        let meant = self.meant(which).await?;
-        if only.is_some_and(|only| meant.iter().any(|known| known.certificate.client.as_ref() != Some(only))) {
+        let meant = match self.meant(which).await {
+            // Which names there are is not for everyone to find out.
+            Err(Error::NoSuchClient(_)) if only.is_some() => return Err(Error::NotYours),
+            other => other?,
+        };
+        let anothers = |only: &ClientId| meant.iter().any(|known| known.certificate.client.as_ref() != Some(only));
+        if only.is_some_and(|only| meant.is_empty() || anothers(only)) {
             return Err(Error::NotYours);
         }
         if meant.iter().any(|known| known.certificate.profile == "issuing") {

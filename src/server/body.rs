@@ -1,6 +1,8 @@
-//! Request bodies on their way into an upload, with a deadline on standing still.
+//! Request bodies on their way into an upload, with a deadline on standing still and a measure for forms.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -55,11 +57,81 @@ impl http_body::Body for Pacing {
     }
 }
 
+/// A form has too much beside its file.
+#[derive(Debug, thiserror::Error)]
+#[error("the form has too much beside its file")]
+pub(super) struct Wordy;
+
+/// How many more bytes of a form may be read that are not its file's.
+#[derive(Clone, Debug)]
+pub(super) struct Ration(Arc<AtomicI64>);
+
+impl Ration {
+    pub(super) fn of(bytes: i64) -> Self {
+        Self(Arc::new(AtomicI64::new(bytes)))
+    }
+
+    /// These were the file's.
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.0.fetch_add(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// A form's body, given out one frame at a time and only as far as its ration goes.
+///
+/// What reads forms takes everything that is there at once, and keeps a part's header in memory until that ends.
+pub(super) struct Rationed {
+    body: Body,
+    ration: Ration,
+    gave: bool,
+}
+
+impl Rationed {
+    pub(super) fn new(body: Body, ration: Ration) -> Self {
+        Self { body, ration, gave: false }
+    }
+}
+
+impl http_body::Body for Rationed {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let this = &mut *self;
+        if std::mem::take(&mut this.gave) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if this.ration.0.load(Ordering::Relaxed) < 0 {
+            return Poll::Ready(Some(Err(Box::new(Wordy))));
+        }
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            this.ration.0.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+            this.gave = true;
+        }
+        polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+    }
+}
+
 /// Whether an error, or what caused it, is [`Stalled`].
 pub(super) fn is_stalled(error: &(dyn std::error::Error + 'static)) -> bool {
+    is_from::<Stalled>(error)
+}
+
+/// Whether an error, or what caused it, is [`Wordy`].
+pub(super) fn is_wordy(error: &(dyn std::error::Error + 'static)) -> bool {
+    is_from::<Wordy>(error)
+}
+
+fn is_from<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<Stalled>() {
+        if error.is::<E>() {
             return true;
         }
         next = error.source();

@@ -125,7 +125,7 @@ impl Problem {
             .hint("ask an admin for a new invite (ddrop pki invite --for NAME) and run: ddrop cert --configure INVITE")
     }
 
-    fn internal(cause: &dyn std::error::Error) -> Self {
+    pub(super) fn internal(cause: &dyn std::error::Error) -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",

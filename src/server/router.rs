@@ -3,8 +3,9 @@
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post, put};
+use tracing::Instrument as _;
 
 use super::App;
 use super::authenticate::{authenticate, known};
@@ -25,12 +26,12 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/links/{id}/expire", post(links::expire))
         .route("/api/stats", get(stats::stats))
         .route("/pki/ca", post(pki::make_ca))
-        .route("/pki/renew", post(pki::renew))
-        .route("/pki/issue", post(pki::issue))
+        .route("/pki/renew", post(pki::renew).layer(from_fn(unbroken)))
+        .route("/pki/issue", post(pki::issue).layer(from_fn(unbroken)))
         .route("/pki/certs", get(pki::certificates))
-        .route("/pki/revoke", post(pki::revoke))
-        .route("/pki/invites", get(pki::invites).post(pki::invite))
-        .route("/pki/invites/{id}", axum::routing::delete(pki::withdraw_invite))
+        .route("/pki/revoke", post(pki::revoke).layer(from_fn(unbroken)))
+        .route("/pki/invites", get(pki::invites).post(pki::invite).layer(from_fn(unbroken)))
+        .route("/pki/invites/{id}", delete(pki::withdraw_invite).layer(from_fn(unbroken)))
         .route_layer(from_fn_with_state(app.clone(), known))
         .route_layer(DefaultBodyLimit::max(SMALL_BODY));
 
@@ -51,7 +52,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/pki/status", get(pki::status))
         .route("/pki/ca.crt", get(pki::root))
         .route("/pki/chain.crt", get(pki::chain))
-        .route("/pki/enroll", post(pki::enroll))
+        .route("/pki/enroll", post(pki::enroll).layer(from_fn(unbroken)))
         .route("/pki/crl", get(pki::crl))
         .route("/pki/crl.pem", get(pki::crl_pem))
         .route("/pki/ocsp", post(pki::ocsp))
@@ -70,8 +71,46 @@ pub(super) fn router(app: App) -> Router {
         .with_state(app)
 }
 
+/// Answers a request to its end even if whoever asked has gone away, whose future is dropped then: a change of trust is
+/// never left without its line in the audit log.
+async fn unbroken(request: Request, next: Next) -> Response {
+    let answering = tokio::spawn(next.run(request).in_current_span());
+    answering.await.unwrap_or_else(|error| Problem::internal(&error).into_response())
+}
+
 /// Gives every request body its deadline.
 async fn pace(State(app): State<App>, request: Request, next: Next) -> Response {
     let limit = app.settings.limits.deadlines.stall;
     next.run(request.map(|body| axum::body::Body::new(Pacing::new(body, limit)))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::sync::Notify;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_trust_is_done_whoever_waits_for_it() {
+        let (begun, go_on, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (at, gate, end) = (Arc::clone(&begun), Arc::clone(&go_on), Arc::clone(&done));
+        let deed = async move || {
+            at.notify_one();
+            gate.notified().await;
+            end.notify_one();
+        };
+        let router: Router = Router::new().route("/", post(deed).layer(from_fn(unbroken)));
+        let request = Request::post("/").body(axum::body::Body::empty()).expect("a request");
+        let answer = router.oneshot(request);
+        tokio::select! {
+            _ = answer => panic!("it cannot be done yet"),
+            () = begun.notified() => {}
+        }
+        go_on.notify_one();
+        tokio::time::timeout(Duration::from_secs(1), done.notified()).await.expect("done all the same");
+    }
 }

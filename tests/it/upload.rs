@@ -1,5 +1,8 @@
 //! Bytes in.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use ddrop::api;
 use reqwest::{Method, StatusCode, multipart};
 
@@ -66,6 +69,34 @@ async fn forms_that_are_not_right_leave_nothing() {
     }
     app.app.store.sweep().await.expect("swept");
     assert!(app.files().is_empty());
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_form_without_end_beside_its_file_is_given_up_early() {
+    let app = TestApp::start().await;
+    let alice = app.client("alice").await;
+    let begin = "--b\r\nContent-Disposition: form-data; name=\"ttl\"\r\n";
+    let floods = [
+        (String::new(), "before the first part. "),
+        (format!("{begin}X-Long: "), "a part's header that does not end. "),
+        (String::new(), "--b\r\nContent-Disposition: form-data; name=\"ttl\"\r\n\r\n30m\r\n"),
+    ];
+    for (first, then) in floods {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&sent);
+        let pieces = std::iter::once(first).chain(std::iter::repeat_n(then.repeat(200), 8 * 1024)).map(move |piece| {
+            count.fetch_add(piece.len(), Ordering::Relaxed);
+            Ok::<_, std::io::Error>(piece)
+        });
+        let request = alice
+            .request(Method::POST, "/api/upload")
+            .header("content-type", "multipart/form-data; boundary=b")
+            .body(reqwest::Body::wrap_stream(futures_util::stream::iter(pieces)));
+        let problem = expect_problem(request.send().await.expect("answered"), 400, "bad_request").await;
+        assert!(problem.detail.contains("beside its file"), "{}", problem.detail);
+        assert!(sent.load(Ordering::Relaxed) < 8 * 1024 * 1024, "{sent:?}");
+    }
     app.close().await;
 }
 

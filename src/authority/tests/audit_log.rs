@@ -33,6 +33,21 @@ async fn every_change_of_trust_is_a_line_without_secrets() {
 }
 
 #[tokio::test]
+async fn strangers_cannot_fill_the_disk_with_refusals() {
+    let world = World::new().await;
+    let guess = Secret::from_given("no such invite".into());
+    for _ in 0..200 {
+        let refused = world.authority.enroll(&nobody(), &guess, "nonsense").await;
+        assert!(matches!(refused, Err(Error::InviteUnknown)));
+    }
+    assert!(world.audit().matches("\"refuse\"").count() < 30);
+    world.clock.advance(DAY);
+    world.authority.enroll(&nobody(), &guess, "nonsense").await.expect_err("refused");
+    assert!(world.audit().contains("\"left-out\":\"180\""), "those without a line are counted");
+    world.authority.verify_audit().await.expect("whole");
+}
+
+#[tokio::test]
 async fn a_line_cut_off_the_end_is_missed() {
     let world = World::new().await;
     world.invite("alice").await;

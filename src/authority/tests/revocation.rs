@@ -23,6 +23,8 @@ async fn revocations_that_may_not_be_are_refused() {
     let revoke = async |which, reason, only| world.authority.revoke(&operator(), which, reason, only).await;
     let of_bob = || Which::Sha1(bob.fingerprint.sha1);
     assert!(matches!(revoke(of_bob(), 0, Some(&alice.client.id)).await, Err(Error::NotYours)));
+    let of_nobody = Which::Client("nobody-has-this".into());
+    assert!(matches!(revoke(of_nobody, 0, Some(&alice.client.id)).await, Err(Error::NotYours)), "no name is betrayed");
     assert!(matches!(world.standing(&bob).await, Standing::Good { .. }));
     for reason in [6, 7, 8, 11, 255] {
         assert!(matches!(revoke(of_bob(), reason, None).await, Err(Error::Reason(_))), "{reason}");
@@ -117,4 +119,14 @@ async fn lists_name_no_place_once_a_certificate_names_none() {
     without.issue(&operator(), "alice", None, false, None).await.expect("issued");
     world.enrolled("bob").await;
     assert!(!names(&world.authority.crl().await.expect("a list")));
+}
+
+#[tokio::test]
+async fn lists_that_have_not_changed_are_not_signed_again_for_everyone_who_asks() {
+    let world = World::new().await;
+    let first = world.authority.crl_pem().await.expect("lists");
+    let second = world.authority.crl_pem().await.expect("lists");
+    assert_eq!(first, second);
+    world.clock.advance(2 * DAY);
+    assert_ne!(world.authority.crl_pem().await.expect("lists"), first);
 }

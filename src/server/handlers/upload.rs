@@ -15,7 +15,7 @@ use crate::identity::Principal;
 use crate::link::{Draft, FileName, Kind, Link};
 use crate::server::App;
 use crate::server::authenticate::{Asking, refusal};
-use crate::server::body::is_stalled;
+use crate::server::body::{Ration, Rationed, is_stalled, is_wordy};
 use crate::server::problem::Problem;
 use crate::store::Upload;
 use crate::units::Ttl;
@@ -141,8 +141,10 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
     // Asked before the body is read, and again for the permit that the upload itself needs.
     permit(app, who)?;
     if let Some(size) = request.body().size_hint().exact() {
-        app.store.could_take(size.saturating_sub(FORM_OVERHEAD))?;
+        app.store.could_take(size.saturating_sub(FORM_OVERHEAD.unsigned_abs()))?;
     }
+    let ration = Ration::of(FORM_OVERHEAD + READ_AHEAD);
+    let request = request.map(|body| Body::new(Rationed::new(body, ration.clone())));
     let mut form = Multipart::from_request(request, &())
         .await
         .map_err(|error| Problem::bad_request(format!("the multipart form cannot be read: {}", error.body_text())))?;
@@ -161,6 +163,7 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
                 let mut upload = app.store.begin(permit(app, who)?, named.draft(app, Kind::File, mime)?, None).await?;
                 let mut field = field;
                 while let Some(piece) = field.chunk().await.map_err(form_error)? {
+                    ration.give_back(piece.len());
                     upload.write(piece).await?;
                 }
                 received = Some((upload, file_name));
@@ -184,8 +187,11 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
     Ok(upload.finish().await?)
 }
 
+/// What is read of a form before what came earlier has been looked at: a few frames, of up to 256 KiB each.
+const READ_AHEAD: i64 = 1024 * 1024;
+
 /// What a form may have beside its file: boundaries, part headers, the other parts.
-const FORM_OVERHEAD: u64 = 64 * 1024;
+const FORM_OVERHEAD: i64 = 64 * 1024;
 
 async fn text(mut field: axum::extract::multipart::Field<'_>) -> Result<String, Problem> {
     let mut bytes = Vec::new();
@@ -200,7 +206,13 @@ async fn text(mut field: axum::extract::multipart::Field<'_>) -> Result<String, 
 }
 
 fn form_error(error: axum::extract::multipart::MultipartError) -> Problem {
-    if is_stalled(&error) { Problem::stalled() } else { error.into() }
+    if is_stalled(&error) {
+        Problem::stalled()
+    } else if is_wordy(&error) {
+        Problem::bad_request(format!("the form has more than {} bytes beside its file", FORM_OVERHEAD + READ_AHEAD))
+    } else {
+        error.into()
+    }
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
