@@ -31,6 +31,7 @@ mod issuers;
 mod keep;
 pub mod listing;
 mod publish;
+mod register;
 mod revoke;
 mod server;
 
@@ -177,6 +178,8 @@ pub struct Authority {
     lists: Mutex<HashMap<Sha256, List>>,
     /// Held while a line is written, so that the head that is kept is that of the last line.
     recording: Mutex<()>,
+    /// Held while someone registers, so that only one is the first.
+    registering: Mutex<()>,
 }
 
 /// What anyone may know of the authority.
@@ -265,6 +268,7 @@ impl Authority {
             place_kept: OnceCell::new(),
             lists: Mutex::default(),
             recording: Mutex::default(),
+            registering: Mutex::default(),
             config,
             trust,
             clock,

@@ -77,6 +77,8 @@ pub struct Serve {
     pub policy: Policy,
     /// Whether anyone may register without an invite.
     pub open_registration: bool,
+    /// Zero bits the proof of work of a registration has; 0 asks for none.
+    pub register_difficulty: u8,
     /// A file with the passphrase of the CA keys.
     pub ca_passphrase_file: Option<PathBuf>,
     /// How long client certificates live.
@@ -173,6 +175,7 @@ impl Serve {
                 allow_untrusted: said.text("allow_untrusted", boolean)?,
             },
             open_registration: said.text("open_registration", boolean)?,
+            register_difficulty: said.text("register_pow_difficulty", difficulty)?,
             ca_passphrase_file: said.optional("ca_passphrase_file", path)?,
             client_lifetime: Duration::from_secs(said.text("client_cert_days", days)?.saturating_mul(24 * 3600)),
             limits: Limits {
@@ -353,6 +356,11 @@ fn days(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "a whole number of days from 1 to 3650".to_owned())
 }
 
+/// Beyond 40 bits nobody comes to an end.
+fn difficulty(text: &str) -> Result<u8, String> {
+    text.parse().ok().filter(|bits| *bits <= 40).ok_or_else(|| "a whole number of bits from 0 to 40".to_owned())
+}
+
 fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
@@ -522,6 +530,7 @@ mod tests {
             ("public_url", "ftp://x"),
             ("max_connections", "-1"),
             ("client_cert_days", "99999"),
+            ("register_pow_difficulty", "41"),
         ] {
             let error = Serve::from_said(Said::new(), said(&[(key, value)]), None).expect_err(key).to_string();
             let name = format!("DD_{}", key.to_ascii_uppercase());

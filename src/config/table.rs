@@ -56,6 +56,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("allow_anon", "BOOL", Some("false"), "Callers without a certificate may upload"),
     setting("allow_untrusted", "BOOL", Some("false"), "Callers with a certificate nobody vouched for may upload"),
     setting("open_registration", "BOOL", Some("false"), "Anyone may register without an invite"),
+    setting("register_pow_difficulty", "BITS", Some("24"), "Proof of work of a registration in bits; 0 asks for none"),
     setting("ca_passphrase_file", "FILE", None, "File with the passphrase that encrypts the CA keys at rest"),
     setting("client_cert_days", "DAYS", Some("365"), "Lifetime of client certificates"),
     setting("max_connections", "N", Some("4096"), "Connections open at once"),

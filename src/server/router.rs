@@ -9,7 +9,7 @@ use axum::routing::{get, post, put};
 use super::App;
 use super::authenticate::{authenticate, known};
 use super::body::Pacing;
-use super::handlers::{fetch, health, links, pki, stats, upload, whoami};
+use super::handlers::{est, fetch, health, links, pki, register, stats, upload, whoami};
 use super::problem::Problem;
 use super::same_site::same_site;
 use super::trace::trace;
@@ -26,6 +26,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/stats", get(stats::stats))
         .route("/pki/ca", post(pki::make_ca))
         .route("/pki/renew", post(pki::renew))
+        .route("/.well-known/est/simplereenroll", post(est::reenroll))
         .route("/pki/issue", post(pki::issue))
         .route("/pki/certs", get(pki::certificates))
         .route("/pki/revoke", post(pki::revoke))
@@ -52,6 +53,12 @@ pub(super) fn router(app: App) -> Router {
         .route("/pki/ca.crt", get(pki::root))
         .route("/pki/chain.crt", get(pki::chain))
         .route("/pki/enroll", post(pki::enroll))
+        .route("/.well-known/est/cacerts", get(est::cacerts))
+        .route("/.well-known/est/csrattrs", get(est::csrattrs))
+        .route("/.well-known/est/simpleenroll", post(est::enroll))
+        .route("/register", post(register::register))
+        .route("/register/challenge", get(register::challenge))
+        .route("/csr", post(register::sign))
         .route("/pki/crl", get(pki::crl))
         .route("/pki/crl.pem", get(pki::crl_pem))
         .route_layer(DefaultBodyLimit::max(SMALL_BODY));
