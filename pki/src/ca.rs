@@ -6,6 +6,7 @@ use rcgen::{
     CertificateParams, CidrSubnet, CrlDistributionPoint, CustomExtension, GeneralSubtree, NameConstraints, SanType,
 };
 use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{GeneralName, X509Certificate};
 
 use crate::certificate::{self, Certificate, Facts, params};
 use crate::key::{Key, PublicKey};
@@ -128,8 +129,13 @@ impl Ca {
         now: OffsetDateTime,
     ) -> Result<Certificate, Error> {
         let validity = self.validity(now, span(lifetime).min(Profile::Client.longest()))?;
-        let params = params(Profile::Client, common_name, validity, subject)?;
+        let params = params(Profile::Client, &no_domain(common_name), validity, subject)?;
         self.sign(Profile::Client, params, subject, publication)
+    }
+
+    /// Whether it may sign server certificates for a name or address (RFC 5280 section 4.2.1.10).
+    pub fn permits(&self, name: &str) -> bool {
+        certificate::parse(self.certificate.der()).is_ok_and(|own| permits(&own, name))
     }
 
     fn sign(
@@ -167,6 +173,47 @@ fn span(lifetime: std::time::Duration) -> Duration {
 
 fn distinct(name: &str, key: &PublicKey) -> String {
     format!("{name} {}", certificate::hex(&key.identifier()).chars().take(8).collect::<String>())
+}
+
+/// A client's name as its certificate has it. Where a CA is constrained to some domains, OpenSSL takes a common name
+/// that looks like one for one; with a space in it, it does not.
+fn no_domain(name: &str) -> String {
+    if name.contains('.') && is_domain(name) { format!("client {name}") } else { name.to_owned() }
+}
+
+/// A form of name that no permitted subtree is of is not constrained.
+fn permits(ca: &X509Certificate<'_>, name: &str) -> bool {
+    let Ok(constraints) = ca.name_constraints() else { return false };
+    let Some(permitted) = constraints.and_then(|found| found.value.permitted_subtrees.as_ref()) else { return true };
+    let (mut constrained, mut within) = (false, false);
+    for subtree in permitted {
+        match (&subtree.base, name.parse::<IpAddr>()) {
+            (GeneralName::IPAddress(network), Ok(address)) => {
+                (constrained, within) = (true, within || is_within(address, network));
+            }
+            (GeneralName::DNSName(domain), Err(_)) => {
+                let name = name.strip_prefix("*.").unwrap_or(name);
+                (constrained, within) = (true, within || is_below(name, domain));
+            }
+            _ => {}
+        }
+    }
+    within || !constrained
+}
+
+fn is_below(name: &str, domain: &str) -> bool {
+    let (name, domain) = (name.to_ascii_lowercase(), domain.to_ascii_lowercase());
+    name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// A network is an address and a mask, one after the other.
+fn is_within(address: IpAddr, network: &[u8]) -> bool {
+    let octets = match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let (base, mask) = network.split_at(network.len() / 2);
+    base.len() == octets.len() && octets.iter().zip(base).zip(mask).all(|((own, base), mask)| own & mask == base & mask)
 }
 
 /// Whether a server certificate can be for this name: a host name, a wildcard below one, or an address.
@@ -251,4 +298,38 @@ pub enum Error {
     /// What was signed is not what was meant.
     #[error("what was signed is not what was meant")]
     Check(#[from] check::Mismatch),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Algorithm;
+
+    #[test]
+    fn what_is_permitted_is_told() {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("a time");
+        let key = || Key::generate(Algorithm::P256).expect("a key");
+        let root = Ca::root(key(), "root", now).expect("a root");
+        let issuing = |permitted: &[&str]| {
+            let permitted: Vec<String> = permitted.iter().map(|name| (*name).to_owned()).collect();
+            root.issuing(key(), "issuing", &permitted, &Publication::default(), now).expect("a CA")
+        };
+        let both = issuing(&["example.org", "10.0.0.0/8", "fc00::/7"]);
+        for name in ["example.org", "A.EXAMPLE.org", "*.example.org", "10.255.0.1", "fd00::1"] {
+            assert!(both.permits(name), "{name}");
+        }
+        for name in ["notexample.org", "org", "example.com", "11.0.0.1", "2001:db8::1"] {
+            assert!(!both.permits(name), "{name}");
+        }
+        let domains = issuing(&["example.org"]);
+        assert!(domains.permits("192.0.2.1") && !domains.permits("example.com"));
+        assert!(issuing(&[]).permits("anything.example"));
+    }
+
+    #[test]
+    fn a_client_is_not_called_like_a_domain() {
+        assert_eq!(no_domain("alice"), "alice");
+        assert_eq!(no_domain("alice@example.org"), "alice@example.org");
+        assert_eq!(no_domain("ci.example.org"), "client ci.example.org");
+    }
 }

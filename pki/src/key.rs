@@ -350,6 +350,12 @@ pub enum Error {
     Random,
 }
 
+/// Whether `signature` (DER) is ECDSA with SHA-512 over `message` by the P-521 key with this uncompressed point, which
+/// ring cannot tell.
+pub fn verify_p521(point: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    ecdsa521::verify(point, message, signature)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

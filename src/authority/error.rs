@@ -128,6 +128,11 @@ pub enum Error {
         /// From when on.
         at: Timestamp,
     },
+    /// The issuing CA may not sign for a server name.
+    #[error(
+        "'{0}' is not among the server names this CA may sign for: add it to DD_CA_PERMITTED_NAMES and make a new issuing CA, or take it from DD_SERVER_NAMES"
+    )]
+    NotPermitted(String),
     /// The root key is kept elsewhere.
     #[error("the root key is not in {}; it was taken offline", .0.display())]
     RootOffline(PathBuf),

@@ -81,16 +81,17 @@ impl Authority {
     }
 
     async fn reload(&self, epoch: u64) -> Result<Arc<Issuers>, Error> {
+        // There is a CA: none is made here.
         let (folder, passphrase, now) = (self.folder.clone(), self.passphrase.clone(), self.clock.now());
         let known = Some(self.root_fingerprint());
-        let keep = spawn_blocking(move || Keep::open(&folder, &folder.lock()?, &passphrase, known, now)).await??;
+        let keep = spawn_blocking(move || Keep::open(&folder, &folder.lock()?, &passphrase, known, &[], now)).await??;
         let issuers = Issuers::new(keep.issuing, keep.former, &self.root_pem, epoch);
         self.issuers.store(Arc::clone(&issuers));
         Ok(issuers)
     }
 
     /// Makes a new issuing CA; what the one before it signed stays good. `permitted`: the server names it may issue
-    /// for, as domains and networks; empty: any. OpenSSL holds names of clients that look like domains (`a.b`) to them as well.
+    /// for, as domains and networks; empty: any.
     /// Running servers notice by themselves.
     ///
     /// # Errors

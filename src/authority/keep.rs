@@ -34,12 +34,14 @@ pub(super) const ISSUING_CERTIFICATE: &str = "issuing.crt";
 pub(super) type Passphrase = Option<Zeroizing<Vec<u8>>>;
 
 impl Keep {
-    /// Opens what is there, or makes it when there is nothing at all. `known`: the root that the rows belong to.
+    /// Opens what is there, or makes it when there is nothing at all. `known`: the root that the rows belong to;
+    /// `permitted`: the server names a CA made here may sign for.
     pub(super) fn open(
         folder: &Folder,
         lock: &Lock,
         passphrase: &Passphrase,
         known: Option<Sha256>,
+        permitted: &[String],
         now: Timestamp,
     ) -> Result<Self, Error> {
         let there = |name: &str| folder.path(name).exists();
@@ -49,7 +51,7 @@ impl Keep {
                 let (path, found) = (folder.path(""), "holds no CA".to_owned());
                 return Err(Error::OtherCa { path, known: known.to_string(), found });
             }
-            make(folder, lock, passphrase, now)?;
+            make(folder, lock, passphrase, permitted, now)?;
         }
         if let Some(missing) = parts.into_iter().find(|name| !there(name)) {
             return Err(Error::Missing(folder.path(missing)));
@@ -90,11 +92,17 @@ impl Keep {
 }
 
 /// A root and an issuing CA; all their files or none.
-fn make(folder: &Folder, lock: &Lock, passphrase: &Passphrase, now: Timestamp) -> Result<(), Error> {
+fn make(
+    folder: &Folder,
+    lock: &Lock,
+    passphrase: &Passphrase,
+    permitted: &[String],
+    now: Timestamp,
+) -> Result<(), Error> {
     let root = Ca::root(Key::generate(Algorithm::P256)?, "ddrop root", now.to_offset())?;
     let key = Key::generate(Algorithm::P256)?;
     // It names no places: its own revocation would have to be published by the root, which may be offline.
-    let issuing = root.issuing(key, "ddrop issuing", &[], &Publication::default(), now.to_offset())?;
+    let issuing = root.issuing(key, "ddrop issuing", permitted, &Publication::default(), now.to_offset())?;
     let (root_key, issuing_key) = (sealed(root.key(), passphrase)?, sealed(issuing.key(), passphrase)?);
     let (root, issuing) = (root.certificate().to_pem(), issuing.certificate().to_pem());
     let file = |name, content, secret| New { name, content, secret };

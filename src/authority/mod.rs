@@ -30,6 +30,7 @@ mod issue;
 mod issuers;
 mod keep;
 pub mod listing;
+mod names;
 mod publish;
 mod register;
 mod revoke;
@@ -42,14 +43,19 @@ mod tests;
 
 pub use self::error::Error;
 pub use self::issue::Bundle;
+pub use self::names::Permitted;
 
 /// How the authority is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Its folder, `pki/` under storage: `root.key`, `root.crt`, `issuing.key`, `issuing.crt`, `server.key`, `server.crt`.
     pub path: PathBuf,
-    /// Names and addresses in the server certificate.
+    /// Names and addresses the server certificate must have.
     pub server_names: Vec<String>,
+    /// Names it has as well if the issuing CA may sign for them: a machine's name may change by the day.
+    pub optional_names: Vec<String>,
+    /// Which names an issuing CA made here may sign for.
+    pub permitted_names: Permitted,
     /// Where revocation lists and OCSP can be asked for, without a slash at the end; `None` leaves them out.
     pub public_url: Option<String>,
     /// A file with the passphrase of the CA keys.
@@ -211,7 +217,9 @@ pub struct ServerIdentity {
     pub chain: Vec<rustls_pki_types::CertificateDer<'static>>,
     /// PKCS#8.
     pub key: rustls_pki_types::PrivateKeyDer<'static>,
-    /// When it should be renewed.
+    /// An OCSP response about the leaf, to be stapled (RFC 6066 section 8).
+    pub ocsp: Vec<u8>,
+    /// When it should be asked for again: the certificate is due then, or the OCSP response.
     pub renew_at: Timestamp,
 }
 
@@ -235,8 +243,11 @@ impl Authority {
         // Read after the lock is held: another process may just have made the CA.
         let known = trust.value(ROOT).await?.and_then(|text| text.parse().ok());
         let (at, secret) = (folder.clone(), passphrase.clone());
+        let given = config.server_names.iter().chain(&config.optional_names).cloned();
+        let permitted = config.permitted_names.subtrees(given);
         let (keep, lock) =
-            spawn_blocking(move || Keep::open(&at, &lock, &secret, known, now).map(|keep| (keep, lock))).await??;
+            spawn_blocking(move || Keep::open(&at, &lock, &secret, known, &permitted, now).map(|keep| (keep, lock)))
+                .await??;
         if known.is_none() {
             trust.set_value(ROOT, &Sha256::of(keep.root.der()).to_string()).await?;
         }

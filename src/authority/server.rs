@@ -1,7 +1,5 @@
 //! The server's own certificate.
 
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pki::certificate::{Certificate, signed_by};
@@ -25,10 +23,10 @@ impl Authority {
     /// The server's own certificate, made anew when it is missing, due, or has other names than configured.
     ///
     /// # Errors
-    /// When a name is none, or it cannot be signed or written.
+    /// When a name is none or not permitted, or it cannot be signed or written.
     pub async fn server_identity(&self) -> Result<ServerIdentity, Error> {
         // Before the lock: another process's new CA is read under the same one.
-        let issuing = Arc::clone(&self.issuers().await?.issuing);
+        let issuing = self.issuing_for_names().await?;
         let folder = self.folder.clone();
         let lock = spawn_blocking(move || folder.lock()).await??;
         let (found, lock) = self.read_server(lock).await?;
@@ -36,7 +34,7 @@ impl Authority {
             && self.still_serves(&key, &certificate, &issuing).await?
         {
             self.keep_row(&certificate, "server", issuing.sha256).await?;
-            return identity(&key, &certificate, &issuing);
+            return self.identity(&key, &certificate, &issuing).await;
         }
         self.make_server(lock, &issuing).await
     }
@@ -70,12 +68,12 @@ impl Authority {
         let due = now < facts.not_before.into() || now >= renew_at(certificate)?;
         let known = self.trust.known(trust::Key::Sha256(Sha256::of(certificate.der()))).await?;
         let revoked = known.is_some_and(|known| known.certificate.revoked.is_some());
-        Ok(own && !due && !revoked && facts.names == self.server_names())
+        Ok(own && !due && !revoked && facts.names == self.server_names(issuing))
     }
 
     async fn make_server(&self, lock: Lock, issuing: &Issuer) -> Result<ServerIdentity, Error> {
         let now = self.clock.now();
-        let (names, publication) = (self.server_names(), self.publication().await?);
+        let (names, publication) = (self.server_names(issuing), self.publication().await?);
         let key = Key::generate(Algorithm::P256)?;
         let certificate = issuing.ca.server(key.public(), &names, LIFETIME, &publication, now.to_offset())?;
         let by = Actor { name: "server".into(), address: None };
@@ -86,7 +84,7 @@ impl Authority {
         ];
         self.record(&by, "server-certificate", details).await?;
         self.keep_row(&certificate, "server", issuing.sha256).await?;
-        let identity = identity(&key, &certificate, issuing)?;
+        let identity = self.identity(&key, &certificate, issuing).await?;
         let (folder, passphrase) = (self.folder.clone(), self.passphrase.clone());
         spawn_blocking(move || {
             let (key, certificate) = (keep::sealed(&key, &passphrase)?, certificate.to_pem());
@@ -97,29 +95,16 @@ impl Authority {
         Ok(identity)
     }
 
-    /// The names as a certificate has them, each once.
-    fn server_names(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        for name in &self.config.server_names {
-            let name = name.parse::<IpAddr>().map_or_else(|_| name.to_ascii_lowercase(), |address| address.to_string());
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        if names.is_empty() {
-            names.push("localhost".into());
-        }
-        names
+    async fn identity(&self, key: &Key, certificate: &Certificate, issuing: &Issuer) -> Result<ServerIdentity, Error> {
+        let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
+        let (ocsp, until) = self.ocsp_about(issuing, &certificate.facts()?.serial_hex).await?;
+        Ok(ServerIdentity {
+            chain: vec![der(certificate), der(issuing.ca.certificate())],
+            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec())),
+            ocsp,
+            renew_at: renew_at(certificate)?.min(until),
+        })
     }
-}
-
-fn identity(key: &Key, certificate: &Certificate, issuing: &Issuer) -> Result<ServerIdentity, Error> {
-    let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
-    Ok(ServerIdentity {
-        chain: vec![der(certificate), der(issuing.ca.certificate())],
-        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec())),
-        renew_at: renew_at(certificate)?,
-    })
 }
 
 /// When two thirds of its life are over.

@@ -6,13 +6,16 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod cert;
+mod completions;
 mod connect;
 pub mod exit;
 mod expire;
+mod export;
 mod fetch;
 mod health;
 mod info;
 mod list;
+mod man;
 pub mod output;
 mod pki;
 pub mod serve;
@@ -62,6 +65,8 @@ enum Command {
     Expire(expire::Args),
     /// Change a link's lifetime or name
     Update(update::Args),
+    /// Save all links to a folder, with an index
+    Export(export::Args),
     /// Show the server and the settings in use
     Info(info::Args),
     /// Show whom the server takes you for
@@ -70,6 +75,10 @@ enum Command {
     Health(health::Args),
     /// Run the certificate authority
     Pki(pki::Args),
+    /// Print the completions for a shell
+    Completions(completions::Args),
+    /// Write the manual pages
+    Man(man::Args),
 }
 
 impl Cli {
@@ -93,10 +102,13 @@ impl Cli {
             Command::Stats(args) => done(Box::pin(stats::run(context, args)).await),
             Command::Expire(args) => Box::pin(expire::run(context, args)).await,
             Command::Update(args) => done(Box::pin(update::run(context, args)).await),
+            Command::Export(args) => Box::pin(export::run(context, args)).await,
             Command::Info(args) => done(Box::pin(info::run(context, args)).await),
             Command::Whoami(args) => done(Box::pin(whoami::run(context, args)).await),
             Command::Health(args) => done(Box::pin(health::run(context, args)).await),
             Command::Pki(args) => done(Box::pin(pki::run(context, args)).await),
+            Command::Completions(args) => done(completions::run(&args)),
+            Command::Man(args) => done(man::run(&args)),
         }
     }
 }
@@ -135,6 +147,7 @@ mod tests {
             "ddrop stats",
             "ddrop expire a b c",
             "ddrop update abcd --ttl 2h -n name",
+            "ddrop export dir --all --force",
             "ddrop info",
             "ddrop whoami --json",
             "ddrop health --url https://localhost",
@@ -148,6 +161,8 @@ mod tests {
             "ddrop pki crl -o file",
             "ddrop pki list",
             "ddrop pki ca",
+            "ddrop completions bash",
+            "ddrop man dir",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

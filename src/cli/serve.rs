@@ -172,6 +172,8 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
         authority::Config {
             path: settings.storage_path.join("pki"),
             server_names: settings.server_names.clone(),
+            optional_names: settings.optional_names.clone(),
+            permitted_names: settings.permitted_names.clone(),
             public_url: settings.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()),
             passphrase_file: settings.ca_passphrase_file.clone(),
             client_lifetime: settings.client_lifetime,

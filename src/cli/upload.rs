@@ -14,7 +14,7 @@ use crate::units::Ttl;
 /// What was said.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Files to upload; - is standard input
+    /// Files to upload; a folder goes as one .tar.gz, - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// How long the link lives: 30m, 2h, 7d, inf
@@ -58,16 +58,14 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitCode> {
 }
 
 async fn upload(client: &Client, args: &Args, path: &Path) -> Result<Link> {
-    let from_stdin = path == Path::new("-");
-    let own = path.file_name().filter(|_| !from_stdin).map(|name| name.to_string_lossy().into_owned());
+    let content = match path == Path::new("-") {
+        true => Content::stream(std::io::stdin(), "standard input"),
+        false => Content::at(path)?,
+    };
     let wish = Wish {
-        name: args.name.clone().or(own),
+        name: args.name.clone().or_else(|| content.name().map(str::to_owned)),
         ttl: args.ttl.map(|ttl| ttl.to_string()),
         burn: args.burn.then_some(true),
-    };
-    let content = match from_stdin {
-        true => Content::stream(std::io::stdin(), "standard input"),
-        false => Content::file(path)?,
     };
     let progress = output::progress(&path.display().to_string());
     Ok(client.upload(content, &wish, progress).await?)

@@ -137,6 +137,12 @@ pub enum Error {
     /// The file changed while it was being uploaded.
     #[error("{0} changed while it was read; nothing was uploaded")]
     Changed(String),
+    /// What was in a folder when it was listed is not there any more.
+    #[error("{} vanished while its folder was packed; nothing was uploaded", .0.display())]
+    Vanished(PathBuf),
+    /// A socket, a pipe or a device in a folder.
+    #[error("{} is neither a file, a folder nor a link", .0.display())]
+    Unpackable(PathBuf),
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -214,6 +220,8 @@ impl Error {
             ),
             Self::Exists(_) => Some("--force replaces it; -o PATH saves elsewhere".to_owned()),
             Self::Broken { .. } | Self::Stalled { .. } | Self::Short { .. } => Some("try again".to_owned()),
+            Self::Vanished(_) | Self::Changed(_) => Some("try again when nothing writes there".to_owned()),
+            Self::Unpackable(_) => Some("leave it out: tar -cz --exclude=… FOLDER | ddrop upload - -n NAME".to_owned()),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::access::Policy;
+use crate::authority::Permitted;
 use crate::link::Lifetimes;
 use crate::server::{Deadlines, Limits};
 use crate::tls::ClientCertificate;
@@ -16,8 +17,12 @@ use crate::token::Secret;
 use crate::units::{MIB, Ttl};
 
 mod table;
+mod values;
 
 pub use table::{SETTINGS, Setting};
+use values::{
+    boolean, count, days, default_names, difficulty, machine_name, names, path, permitted, positive, public_url,
+};
 
 /// Where a value was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +62,12 @@ pub struct Serve {
     pub storage_path: PathBuf,
     /// What links begin with.
     pub public_url: Option<Url>,
-    /// Names and addresses in the server's own certificate.
+    /// Names and addresses the server's own certificate must have.
     pub server_names: Vec<String>,
+    /// Names it has as well if the CA may sign for them.
+    pub optional_names: Vec<String>,
+    /// Which server names an issuing CA may sign for.
+    pub permitted_names: Permitted,
     /// A certificate from elsewhere and its key.
     pub tls_files: Option<(PathBuf, PathBuf)>,
     /// Whether a handshake needs a client certificate.
@@ -155,7 +164,9 @@ impl Serve {
             port: said.text("port", |text| text.parse().map_err(|_| "a port from 0 to 65535".to_owned()))?,
             storage_path: said.text("storage_path", path)?,
             public_url: said.optional("public_url", public_url)?,
+            optional_names: if names.is_some() { Vec::new() } else { machine_name().into_iter().collect() },
             server_names: names.unwrap_or_else(|| default_names(&host)),
+            permitted_names: said.text("ca_permitted_names", permitted)?,
             tls_files,
             client_certificate: match said.text("require_client_cert", boolean)? {
                 true => ClientCertificate::Required,
@@ -193,7 +204,16 @@ impl Serve {
             host,
             in_force: Vec::new(),
         };
+        let anonymous_anywhere = said.text("allow_anon_public", boolean)?;
+        if serve.policy.allow_anonymous && !anonymous_anywhere && !serve.is_local() {
+            return Err(Error::OpenToAll { host: serve.host });
+        }
         Ok(Self { in_force: said.in_force, ..serve })
+    }
+
+    /// Whether only this machine can reach the server.
+    fn is_local(&self) -> bool {
+        self.address().is_ok_and(|address| address.ip().is_loopback())
     }
 
     /// The socket address to listen on.
@@ -334,83 +354,6 @@ impl Layers {
     }
 }
 
-fn path(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("a path".to_owned()) } else { Ok(PathBuf::from(text)) }
-}
-
-fn positive(text: &str) -> Result<u64, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|number| (1..=1_000_000).contains(number))
-        .ok_or_else(|| "a whole number from 1 to 1000000".to_owned())
-}
-
-fn days(text: &str) -> Result<u64, String> {
-    text.parse()
-        .ok()
-        .filter(|number| (1..=3650).contains(number))
-        .ok_or_else(|| "a whole number of days from 1 to 3650".to_owned())
-}
-
-/// Beyond 40 bits nobody comes to an end.
-fn difficulty(text: &str) -> Result<u8, String> {
-    text.parse().ok().filter(|bits| *bits <= 40).ok_or_else(|| "a whole number of bits from 0 to 40".to_owned())
-}
-
-fn boolean(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err("true or false".to_owned()),
-    }
-}
-
-fn names(text: &str) -> Result<Vec<String>, String> {
-    let names: Vec<String> =
-        text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
-    if names.is_empty() { Err("names and addresses, separated by commas".to_owned()) } else { Ok(names) }
-}
-
-fn public_url(text: &str) -> Result<Url, String> {
-    let right = || "an http or https URL without query, such as https://drop.example.org/".to_owned();
-    let mut url = Url::parse(text).map_err(|_| right())?;
-    let web = matches!(url.scheme(), "http" | "https") && url.host_str().is_some();
-    if !web || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-        return Err(right());
-    }
-    if !url.path().ends_with('/') {
-        let with_slash = format!("{}/", url.path());
-        url.set_path(&with_slash);
-    }
-    Ok(url)
-}
-
-/// The machine's name, `localhost`, the loopback addresses, and the address listened on if it is one.
-fn default_names(host: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let machine = rustix::system::uname();
-    let dns =
-        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-    if let Ok(name) = machine.nodename().to_str()
-        && dns(name)
-    {
-        names.push(name.to_ascii_lowercase());
-    }
-    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let wildcard = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
-    if !wildcard && (dns(host) || host.parse::<IpAddr>().is_ok()) {
-        names.push(host.to_ascii_lowercase());
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    names.retain(|name| seen.insert(name.clone()));
-    names
-}
-
 /// Where a client on this machine reaches a server that listens on `address`: a wildcard is no address to connect to.
 pub fn reachable(address: SocketAddr) -> String {
     match address.ip() {
@@ -487,6 +430,15 @@ pub enum Error {
         /// What was said.
         host: String,
     },
+    /// Anyone who reaches a public address could fill the disk with whatever they like.
+    #[error(
+        "DD_ALLOW_ANON lets everyone who can reach {host} upload without saying who they are: listen on 127.0.0.1 \
+         (DD_HOST), or set DD_ALLOW_ANON_PUBLIC=true as well if that is what you want"
+    )]
+    OpenToAll {
+        /// Where it was to listen.
+        host: String,
+    },
     /// The program asked for a setting that is not in its own table.
     #[error("'{0}' is not in the table of settings")]
     NotASetting(&'static str),
@@ -549,6 +501,25 @@ mod tests {
         let both = said(&[("api_token", "a"), ("api_token_file", "b")]);
         assert!(matches!(Serve::from_said(Said::new(), both, None), Err(Error::Exclusive(..))));
         assert!(matches!(Serve::from_said(said(&[("tls_cert", "a")]), Said::new(), None), Err(Error::Together(..))));
+    }
+
+    #[test]
+    fn anonymous_uploads_from_elsewhere_have_to_be_said_twice() {
+        let settings = |host: &str, more: &[(&'static str, &str)]| {
+            let pairs: Vec<_> =
+                [("host", host), ("allow_anon", "true")].into_iter().chain(more.iter().copied()).collect();
+            Serve::from_said(said(&pairs), Said::new(), None)
+        };
+        for host in ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"] {
+            assert!(settings(host, &[]).is_ok(), "{host}");
+        }
+        for host in ["0.0.0.0", "::", "192.0.2.1"] {
+            let error = settings(host, &[]).expect_err(host).to_string();
+            assert!(error.contains("DD_ALLOW_ANON_PUBLIC=true") && error.contains("127.0.0.1"), "{error}");
+            assert!(settings(host, &[("allow_anon_public", "true")]).is_ok_and(|serve| serve.policy.allow_anonymous));
+        }
+        let alone = Serve::from_said(said(&[("allow_anon_public", "true")]), Said::new(), None).expect("settings");
+        assert!(!alone.policy.allow_anonymous, "the second word alone opens nothing");
     }
 
     #[test]

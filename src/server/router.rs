@@ -61,6 +61,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/csr", post(register::sign))
         .route("/pki/crl", get(pki::crl))
         .route("/pki/crl.pem", get(pki::crl_pem))
+        .route("/pki/ocsp", post(pki::ocsp))
+        .route("/pki/ocsp/{*request}", get(pki::ocsp_get))
         .route_layer(DefaultBodyLimit::max(SMALL_BODY));
 
     closed

@@ -54,10 +54,11 @@ impl Drop for Burning {
     fn drop(&mut self) {
         let (Some(doomed), Ok(runtime)) = (self.doomed.take(), tokio::runtime::Handle::try_current()) else { return };
         let inner = Arc::clone(&self.inner);
-        runtime.spawn(async move {
+        let clean = async move {
             if let Err(error) = inner.bury(doomed).await {
                 tracing::warn!(%error, "the bytes of a link that was read are still there; the sweeper tries again");
             }
-        });
+        };
+        self.inner.cleaning.spawn_on(clean, &runtime);
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
 use super::blobs::{Blobs, disk::Disk};
+use super::cut_off::cut_off;
 use super::ledger::{Links, Phase, Query, Reservation, Writer, sqlite::Sqlite};
 use super::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Revoked, Trust};
 use super::{Error, Paging, Span};
@@ -51,7 +52,7 @@ async fn rows_go_one_way(links: &dyn Links) {
     let row = links.find(&link.id).await.expect("read").expect("a row");
     assert_eq!((row.phase, &row.link), (Phase::Ready, &link));
     assert!(links.seal(&link).await.is_err(), "sealed twice");
-    links.release(&link.id).await.expect("a ready row is not released");
+    assert!(!links.release(&link.id).await.expect("written"), "a ready row is not released");
     assert!(links.find(&link.id).await.expect("read").is_some());
     let doomed = links.doom(&link.id, at(50)).await.expect("written").expect("something to delete");
     assert_eq!(doomed.blob, link.blob);
@@ -129,7 +130,8 @@ async fn pending_rows_are_told_apart(links: &dyn Links) {
     assert_eq!(pending.iter().find(|p| p.id == id).map(|p| p.writer), Some(Writer::This));
     let known = links.known_blobs(vec!["b".repeat(32), "c".repeat(32)]).await.expect("read");
     assert_eq!(known, ["b".repeat(32)].into());
-    links.release(&id).await.expect("written");
+    assert!(links.release(&id).await.expect("written"));
+    assert!(links.release(&id).await.expect("written"), "repeated");
     assert!(links.find(&id).await.expect("read").is_none());
 }
 
@@ -300,8 +302,26 @@ async fn another_process_sees_a_change_of_trust_at_once() {
     let dave = client("dave", "dave");
     let enrolment = Enrolment { invite: None, certificate: certificate(1, &dave.id), client: Some(dave) };
     operator.enroll(enrolment).await.expect("written");
-    assert_ne!(server.epoch(), before);
+    let after = server.epoch();
+    assert_ne!(after, before);
     assert!(server.known(Key::Serial("01".into())).await.expect("read").is_some());
+    let _third = Sqlite::open(folder.path()).expect("opened");
+    assert!(![before, after].contains(&server.epoch()), "a late word never puts back what was before");
+}
+
+#[tokio::test]
+async fn a_revocation_is_told_although_its_caller_has_gone_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trust = Sqlite::open(folder.path()).expect("opened");
+    let erin = client("erin", "erin");
+    let own = certificate(1, &erin.id);
+    let sha256 = own.fingerprint.sha256;
+    trust.enroll(Enrolment { invite: None, certificate: own, client: Some(erin) }).await.expect("written");
+    let before = trust.epoch();
+    cut_off(1, trust.revoke(vec![sha256], Revoked { at: at(1), reason: 1 })).await;
+    // Whatever was brought before this has been done when it is answered.
+    trust.set_value("after", "it").await.expect("written");
+    assert_ne!(trust.epoch(), before);
 }
 
 async fn bytes_come_back(blobs: &dyn Blobs) {

@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
 use crate::access::{Create, List, Manage, Permit, Read};
 use crate::clock::Clock;
 use crate::link::{Change, Draft, Link, LinkId};
@@ -21,6 +24,8 @@ mod cache;
 mod content;
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod cut_off;
 mod ledger;
 mod sweep;
 #[cfg(test)]
@@ -65,6 +70,8 @@ struct Inner {
     budget: Budget,
     /// Uploads of this process that are under way.
     running: Mutex<HashSet<LinkId>>,
+    /// What cleans up after uploads and readings that were broken off, and what goes on without its caller.
+    cleaning: TaskTracker,
     max_file_size: u64,
     clock: Arc<dyn Clock>,
 }
@@ -72,6 +79,25 @@ struct Inner {
 impl Inner {
     fn with_running<T>(&self, f: impl FnOnce(&mut HashSet<LinkId>) -> T) -> T {
         f(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does all of it even if the caller goes away, whose future is dropped then: what has been committed is followed
+    /// by what belongs to it.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.cleaning.spawn(work.in_current_span()).await.map_err(|_| Error::Closed)?
+    }
+
+    /// Ends a link and deletes its bytes.
+    async fn end(&self, id: &LinkId) -> Result<(), Error> {
+        let doomed = self.links.doom(id, self.clock.now()).await;
+        self.cache.forget(id);
+        match doomed? {
+            Some(doomed) => self.bury(doomed).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Deletes the bytes of a doomed row and buries it. Repeating it does no harm.
@@ -83,11 +109,20 @@ impl Inner {
         Ok(freed)
     }
 
-    /// Deletes what a reservation left behind, bytes first.
+    /// Deletes what a reservation left behind, bytes first: on a full disk no row can be deleted before they are.
     async fn abandon(&self, id: &LinkId, blob: &str) -> Result<u64, Error> {
         let freed = self.blobs.remove(blob).await?;
         self.links.release(id).await?;
         Ok(freed)
+    }
+
+    /// The same when it may have been sealed, although whoever sealed it was told that this failed: `None` if it was.
+    /// The row goes first, since one that turns out to be sealed must keep its bytes.
+    async fn abandon_unless_sealed(&self, id: &LinkId, blob: &str) -> Result<Option<u64>, Error> {
+        if !self.links.release(id).await? {
+            return Ok(None);
+        }
+        self.blobs.remove(blob).await.map(Some)
     }
 }
 
@@ -166,12 +201,25 @@ impl Store {
             cache: Cache::new(),
             budget,
             running: Mutex::default(),
+            cleaning: TaskTracker::new(),
             max_file_size: config.max_file_size,
             clock,
         };
         let store = Self { inner: Arc::new(inner) };
         store.recount().await?;
         Ok(store)
+    }
+
+    /// Whether so many bytes could be uploaded now: for a caller who wants to be told before the first one is sent.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] or [`Error::Full`].
+    pub fn could_take(&self, bytes: u64) -> Result<(), Error> {
+        let limit = self.inner.max_file_size;
+        if bytes > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        self.inner.budget.check(bytes)
     }
 
     /// Reserves room and an id. `declared`: the length, when it is known; room for it is reserved at once.
@@ -223,23 +271,27 @@ impl Store {
     /// When the bytes are not what the row says.
     pub async fn read(&self, permit: Permit<Read>, span: Option<Span>) -> Result<Option<Content>, Error> {
         let link = permit.into_inner().link;
-        if link.burn && !self.inner.links.claim(&link.id, self.inner.clock.now()).await? {
-            self.inner.cache.forget(&link.id);
-            return Ok(None);
-        }
-        let burning = link.burn.then(|| {
-            self.inner.cache.forget(&link.id);
-            content::Burning::new(Arc::clone(&self.inner), &link)
-        });
         let span = span.unwrap_or(Span { start: 0, length: link.size });
-        match self.inner.blobs.open(&link.blob, link.size, span).await {
-            Ok(bytes) => Ok(Some(Content::new(bytes, span.length, burning))),
+        // Opened before it is claimed: from the claim on a sweeper may delete the file, which what is open survives.
+        let bytes = match self.inner.blobs.open(&link.blob, link.size, span).await {
+            Ok(bytes) => bytes,
             Err(error) => {
                 self.inner.cache.forget(&link.id);
                 // It may have been expired between the look-up and now.
-                if matches!(self.find(&link.id).await?, Lookup::Live(_)) { Err(error) } else { Ok(None) }
+                return if matches!(self.find(&link.id).await?, Lookup::Live(_)) { Err(error) } else { Ok(None) };
             }
+        };
+        if !link.burn {
+            return Ok(Some(Content::new(bytes, span.length, None)));
         }
+        let inner = Arc::clone(&self.inner);
+        let claiming = async move {
+            let claimed = inner.links.claim(&link.id, inner.clock.now()).await;
+            inner.cache.forget(&link.id);
+            let burning = claimed?.then(|| content::Burning::new(inner, &link));
+            Ok(burning.map(|burning| Content::new(bytes, span.length, Some(burning))))
+        };
+        self.inner.to_its_end(claiming).await
     }
 
     /// Ends a link: when this returns its bytes are gone. Ending it twice is no error.
@@ -249,11 +301,8 @@ impl Store {
     pub async fn expire(&self, permit: Permit<Manage>) -> Result<Link, Error> {
         let link = permit.into_inner().link;
         let now = self.inner.clock.now();
-        let doomed = self.inner.links.doom(&link.id, now).await?;
-        self.inner.cache.forget(&link.id);
-        if let Some(doomed) = doomed {
-            self.inner.bury(doomed).await?;
-        }
+        let (inner, id) = (Arc::clone(&self.inner), link.id.clone());
+        self.inner.to_its_end(async move { inner.end(&id).await }).await?;
         let ended = link.expires_at.map_or(now, |end| end.min(now));
         Ok(Link { expires_at: Some(ended), ..link })
     }
@@ -263,11 +312,14 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn change(&self, permit: Permit<Manage>, change: Change) -> Result<Option<Link>, Error> {
-        let link = permit.into_inner().link;
-        let now = self.inner.clock.now();
-        let changed = self.inner.links.change(&link.id, change, now).await?;
-        self.inner.cache.forget(&link.id);
-        Ok(changed)
+        let id = permit.into_inner().link.id;
+        let inner = Arc::clone(&self.inner);
+        let changing = async move {
+            let changed = inner.links.change(&id, change, inner.clock.now()).await;
+            inner.cache.forget(&id);
+            changed
+        };
+        self.inner.to_its_end(changing).await
     }
 
     /// A page of links.
@@ -335,8 +387,11 @@ impl Store {
         Arc::clone(&self.inner.trust)
     }
 
-    /// Waits for what is still to be written and closes the database; afterwards every call is [`Error::Closed`].
+    /// Waits for what is still to be written or cleaned up and closes the database; afterwards every call is
+    /// [`Error::Closed`].
     pub async fn close(&self) {
+        self.inner.cleaning.close();
+        self.inner.cleaning.wait().await;
         self.inner.links.close().await;
     }
 }

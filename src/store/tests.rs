@@ -15,7 +15,7 @@ use crate::identity::{ClientId, Owner, Principal, Proof, Tier};
 use crate::link::{Draft, Kind, Link};
 use crate::units::{Timestamp, Ttl};
 
-fn alice() -> Principal {
+pub(super) fn alice() -> Principal {
     let owner = Owner::Client(ClientId::from_kept("alice".into()));
     Principal { tier: Tier::Trusted, owner, name: None, proof: Proof::Nothing, address: None }
 }
@@ -29,25 +29,25 @@ async fn open(folder: &Path, clock: &Manual) -> Store {
     Store::open(config, Arc::new(clock.clone())).await.expect("opened")
 }
 
-async fn fresh() -> (TempDir, Manual, Store) {
+pub(super) async fn fresh() -> (TempDir, Manual, Store) {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Manual::at(Timestamp::from_secs(1_800_000_000));
     let store = open(folder.path(), &clock).await;
     (folder, clock, store)
 }
 
-async fn begin(store: &Store, burn: bool, declared: Option<u64>) -> Result<Upload, Error> {
+pub(super) async fn begin(store: &Store, burn: bool, declared: Option<u64>) -> Result<Upload, Error> {
     let permit = access::create(&alice(), Policy::default()).expect("allowed");
     store.begin(permit, draft(burn), declared).await
 }
 
-async fn upload(store: &Store, size: usize, burn: bool) -> Result<Link, Error> {
+pub(super) async fn upload(store: &Store, size: usize, burn: bool) -> Result<Link, Error> {
     let mut upload = begin(store, burn, None).await?;
     upload.write(Bytes::from(vec![7; size])).await?;
     upload.finish().await
 }
 
-fn files(folder: &Path) -> Vec<u64> {
+pub(super) fn files(folder: &Path) -> Vec<u64> {
     let mut sizes = Vec::new();
     let mut folders = vec![folder.join("files")];
     while let Some(next) = folders.pop() {
@@ -63,8 +63,10 @@ fn files(folder: &Path) -> Vec<u64> {
 }
 
 /// Waits for what a drop has set going.
-async fn until(mut so: impl AsyncFnMut() -> bool) {
-    for _ in 0..10_000 {
+pub(super) async fn until(mut so: impl AsyncFnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    // A machine that is busy syncs slowly; that it never comes is told all the same.
+    while begun.elapsed() < Duration::from_secs(60) {
         if so().await {
             return;
         }
@@ -74,7 +76,7 @@ async fn until(mut so: impl AsyncFnMut() -> bool) {
     panic!("it never came to be");
 }
 
-async fn used(store: &Store) -> u64 {
+pub(super) async fn used(store: &Store) -> u64 {
     let permit = access::list(&alice(), Policy::default()).expect("allowed");
     store.stats(&permit).await.expect("counted").bytes
 }

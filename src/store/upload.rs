@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::blobs::Write;
 use super::{Error, Inner, ledger};
@@ -21,6 +23,8 @@ pub struct Upload {
     declared: Option<u64>,
     came: u64,
     reserved: u64,
+    /// Whether its row may have become a link.
+    sealing: bool,
 }
 
 /// Room is reserved in steps of this many bytes when the length is not known.
@@ -50,7 +54,8 @@ impl Upload {
         };
         inner.with_running(|running| running.insert(link.clone()));
         // From here on dropping it cleans up.
-        let mut upload = Self { inner, draft, link, owner, blob, writer: None, declared, came: 0, reserved };
+        let mut upload =
+            Self { inner, draft, link, owner, blob, writer: None, declared, came: 0, reserved, sealing: false };
         let row = ledger::Reservation {
             id: upload.link.clone(),
             kind: upload.draft.kind,
@@ -120,8 +125,22 @@ impl Upload {
     /// Makes bytes, then row, last; only then is there a link. Its lifetime begins now.
     ///
     /// # Errors
-    /// [`Error::Length`] when fewer bytes came than were announced; then, as after any error, nothing is left.
-    pub async fn finish(mut self) -> Result<Link, Error> {
+    /// [`Error::Length`] when fewer bytes came than were announced; then, as after any error, nothing is left. Neither
+    /// is when the caller goes away before it has its answer.
+    pub async fn finish(self) -> Result<Link, Error> {
+        let (inner, cleaning) = (Arc::clone(&self.inner), self.inner.cleaning.clone());
+        let (answer, answered) = oneshot::channel();
+        let sealing = async move {
+            let Err(Ok(unwanted)) = answer.send(self.seal().await) else { return };
+            if let Err(error) = inner.end(&unwanted.id).await {
+                tracing::warn!(%error, "an upload nobody waits for any more is still there");
+            }
+        };
+        cleaning.spawn(sealing.in_current_span());
+        answered.await.map_err(|_| Error::Closed)?
+    }
+
+    async fn seal(mut self) -> Result<Link, Error> {
         if let Some(declared) = self.declared.filter(|declared| *declared != self.came) {
             return Err(Error::Length { declared, came: self.came });
         }
@@ -141,6 +160,7 @@ impl Upload {
             expires_at: self.draft.ttl.from(now),
             burn: self.draft.burn,
         };
+        self.sealing = true;
         self.inner.links.seal(&link).await?;
         self.inner.cache.forget(&self.link);
         self.inner.budget.settle(self.reserved, self.came);
@@ -157,21 +177,27 @@ impl Drop for Upload {
             return;
         }
         let (inner, id, blob) = (Arc::clone(&self.inner), self.link.clone(), std::mem::take(&mut self.blob));
-        let (reserved, writer) = (self.reserved, self.writer.take());
+        let (reserved, came, sealing, writer) = (self.reserved, self.came, self.sealing, self.writer.take());
         let clean = async move {
             if let Some(writer) = writer {
                 writer.abort().await;
             }
-            let cleaned = inner.abandon(&id, &blob).await;
-            // Only after the bytes are gone is the room free again; what could not be deleted the sweeper will count.
-            inner.budget.cancel(reserved);
+            let cleaned = match sealing {
+                true => inner.abandon_unless_sealed(&id, &blob).await,
+                false => inner.abandon(&id, &blob).await.map(Some),
+            };
+            match cleaned {
+                Ok(None) => inner.budget.settle(reserved, came),
+                // Only after the bytes are gone is the room free again; what could not be deleted the sweeper counts.
+                Ok(Some(_)) | Err(_) => inner.budget.cancel(reserved),
+            }
             inner.with_running(|running| running.remove(&id));
             if let Err(error) = cleaned {
                 tracing::warn!(%error, "an unfinished upload is still there; the sweeper tries again");
             }
         };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(clean);
+            self.inner.cleaning.spawn_on(clean, &runtime);
         }
     }
 }

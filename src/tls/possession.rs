@@ -81,10 +81,34 @@ impl ClientCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if dss.scheme == P521 {
+            return verify_p521(message, cert, dss);
+        }
         verify_tls13_signature_with_raw_key(message, &public_key(cert)?, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        let mut schemes = self.algorithms.supported_schemes();
+        schemes.push(P521);
+        schemes
+    }
+}
+
+/// ring verifies no signature of this kind. Only TLS 1.3 ties the curve to it: over TLS 1.2 a client with such a key
+/// signs with SHA-256, which a curve of this size does not take.
+const P521: SignatureScheme = SignatureScheme::ECDSA_NISTP521_SHA512;
+
+fn verify_p521(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    dss: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let bad = || rustls::Error::InvalidCertificate(CertificateError::BadSignature);
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| bad())?;
+    let point = &parsed.public_key().subject_public_key.data;
+    if pki::key::verify_p521(point, message, dss.signature()) {
+        Ok(HandshakeSignatureValid::assertion())
+    } else {
+        Err(bad())
     }
 }

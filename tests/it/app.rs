@@ -166,12 +166,17 @@ impl TestApp {
 
     /// Stops the server; then, far in the future, nothing may be left.
     pub async fn close(mut self) {
+        assert!(self.running.take().expect("running").stop().await, "connections were cut off");
         self.clock.advance(Duration::from_secs(100 * 24 * 3600));
-        self.app.store.sweep().await.expect("swept");
+        let config = store::Config { path: self.folder.path().to_owned(), max_file_size: 1, max_storage: 1 };
+        let next = Store::open(config, Arc::new(self.clock.clone())).await.expect("opened again");
+        next.sweep().await.expect("swept");
         assert_eq!(self.files(), Vec::<std::path::PathBuf>::new(), "bytes are left");
         self.clock.advance(Duration::from_secs(100 * 24 * 3600));
-        self.app.store.sweep().await.expect("swept");
-        assert!(self.running.take().expect("running").stop().await, "connections were cut off");
+        next.sweep().await.expect("swept");
+        let rows = rusqlite::Connection::open(self.folder.path().join("links.db")).expect("opened");
+        let count: i64 = rows.query_row("SELECT count(*) FROM links", [], |row| row.get(0)).expect("counted");
+        assert_eq!(count, 0, "rows are left");
     }
 }
 
@@ -185,6 +190,8 @@ pub fn authority_config(folder: &Path) -> authority::Config {
     authority::Config {
         path: folder.join("pki"),
         server_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+        optional_names: Vec::new(),
+        permitted_names: authority::Permitted::default(),
         public_url: None,
         passphrase_file: None,
         client_lifetime: Duration::from_secs(365 * 24 * 3600),

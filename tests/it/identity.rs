@@ -6,6 +6,7 @@ use std::time::Duration;
 use ddrop::api;
 use ddrop::authority::{Actor, Which};
 use ddrop::identity::Tier;
+use pki::key::{Algorithm, Key};
 use reqwest::{Method, StatusCode};
 
 use crate::app::{Setup, TestApp, authority_config};
@@ -190,5 +191,36 @@ async fn a_page_from_elsewhere_cannot_use_the_certificate_of_its_visitor() {
         expect_problem(forged, 403, "cross_site").await;
     }
     assert_eq!(alice.status(Method::GET, &link.url).await, StatusCode::OK);
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_client_may_have_any_kind_of_key_that_is_strong_enough() {
+    // By curl, since our own client cannot sign with P-521. That needs TLS 1.3; the others do with 1.2.
+    let app = TestApp::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("ca.crt"), app.root_pem()).expect("written");
+    for algorithm in [Algorithm::P256, Algorithm::P384, Algorithm::P521, Algorithm::Ed25519, Algorithm::Rsa(2048)] {
+        let key = Key::generate(algorithm).expect("a key");
+        let name = format!("{algorithm:?}").replace(['(', ')'], "-");
+        let secret = app.invite(&name, false).await;
+        let request = app.anonymous().request(Method::POST, "/pki/enroll");
+        let csr = pki::request::make(&key, "whoever").expect("a request");
+        let authorization = format!("Invite {}", secret.reveal());
+        let answer = request.header("authorization", authorization).body(csr).send().await.expect("answered");
+        assert_eq!(answer.status(), StatusCode::OK, "{name}");
+        std::fs::write(at("client.crt"), answer.text().await.expect("a chain")).expect("written");
+        std::fs::write(at("client.key"), key.to_pem().as_bytes()).expect("written");
+        let versions = [&["--tlsv1.3"][..], &["--tls-max", "1.2"]];
+        let taken = if algorithm == Algorithm::P521 { 1 } else { 2 };
+        for version in versions.into_iter().take(taken) {
+            let mut curl = tokio::process::Command::new("curl");
+            curl.args(["-sS", "--cacert", "ca.crt", "--cert", "client.crt", "--key", "client.key"]).args(version);
+            let done = curl.arg(app.url("/api/whoami")).current_dir(folder.path()).output().await.expect("curl runs");
+            let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+            assert!(said.contains("\"tier\":\"trusted\""), "{name} {version:?}: {said}");
+        }
+    }
     app.close().await;
 }

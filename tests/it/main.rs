@@ -6,6 +6,7 @@
 mod admission;
 mod app;
 mod caller;
+mod deaddrop;
 mod deadlines;
 mod enroll;
 mod est;
@@ -13,6 +14,7 @@ mod fetch;
 mod identity;
 mod limits;
 mod owners;
+mod publish;
 mod register;
 mod upload;
 mod wire;

@@ -69,6 +69,8 @@ fn config(folder: &Path) -> Config {
     Config {
         path: folder.join("pki"),
         server_names: vec!["Drop.example".into(), "127.0.0.1".into(), "::1".into()],
+        optional_names: Vec::new(),
+        permitted_names: Permitted::Any,
         public_url: Some("http://drop.example".into()),
         passphrase_file: None,
         client_lifetime: 365 * DAY,

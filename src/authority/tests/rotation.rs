@@ -53,3 +53,50 @@ async fn the_root_goes_offline_and_the_rest_goes_on() {
     std::fs::copy(&to, world.path("root.key")).expect("put back");
     again.rotate(&operator(), &[]).await.expect("rotated");
 }
+
+#[tokio::test]
+async fn the_ca_signs_for_private_names_and_those_it_was_given() {
+    let mut world = World::new().await;
+    world.config.permitted_names = Permitted::Needed;
+    world.config.path = world.folder.path().join("another");
+    world.config.optional_names = vec!["box42".into()];
+    let trust = Arc::new(Memory::default());
+    let names = |identity: &ServerIdentity| pki::certificate::inspect(&identity.chain[0]).expect("a certificate").names;
+    let open_with = async |config: &Config| open(config, &trust, &world.clock).await;
+    let first = open_with(&world.config).await.expect("made");
+    let identity = first.server_identity().await.expect("an identity");
+    assert_eq!(names(&identity), ["drop.example", "127.0.0.1", "::1", "box42"]);
+    let made = first.status().expect("a status").issuing_fingerprint;
+
+    // A machine that is called otherwise today is no reason for a new CA.
+    world.config.optional_names = vec!["box43".into()];
+    let second = open_with(&world.config).await.expect("opened");
+    let identity = second.server_identity().await.expect("an identity");
+    assert_eq!(names(&identity), ["drop.example", "127.0.0.1", "::1"]);
+    assert_eq!(second.status().expect("a status").issuing_fingerprint, made);
+
+    // A name the operator wants is.
+    world.config.server_names = vec!["a.drop.example".into(), "other.example".into(), "192.0.2.1".into()];
+    let third = open_with(&world.config).await.expect("opened");
+    let rotated = third.status().expect("a status").issuing_fingerprint;
+    assert_ne!(rotated, made);
+    let dotted = third.issue(&operator(), "bob.example.org", None, false, None).await.expect("issued").0;
+
+    let at = |name: &str| world.folder.path().join(name);
+    let identity = third.server_identity().await.expect("an identity");
+    let chain: String = identity.chain.iter().map(|der| pki::pem::encode("CERTIFICATE", der)).collect();
+    std::fs::write(at("root.pem"), third.root_pem()).expect("written");
+    std::fs::write(at("server.pem"), chain).expect("written");
+    std::fs::write(at("client.pem"), &dotted.chain_pem).expect("written");
+    for (purpose, file) in [("sslserver", "server.pem"), ("sslclient", "client.pem")] {
+        let verify = ["verify", "-x509_strict", "-purpose", purpose, "-CAfile", "root.pem", "-untrusted", file, file];
+        let (verified, said) = openssl(&verify, world.folder.path());
+        assert!(verified, "{said}");
+    }
+    let (_, said) = openssl(&["x509", "-in", "root.pem", "-noout", "-text"], world.folder.path());
+    assert!(!said.contains("Name Constraints"), "only the issuing CA is constrained: {said}");
+
+    world.config.permitted_names = Permitted::These(vec!["example".into()]);
+    world.config.server_names = vec!["elsewhere.org".into()];
+    assert!(matches!(open_with(&world.config).await, Err(Error::NotPermitted(name)) if name == "elsewhere.org"));
+}

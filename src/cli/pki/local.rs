@@ -37,6 +37,8 @@ impl Local {
         let config = authority::Config {
             path: storage.join("pki"),
             server_names: Vec::new(),
+            optional_names: Vec::new(),
+            permitted_names: authority::Permitted::default(),
             public_url: variable("DD_PUBLIC_URL"),
             passphrase_file: variable("DD_CA_PASSPHRASE_FILE").map(PathBuf::from),
             client_lifetime: lifetime()?,

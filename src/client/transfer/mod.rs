@@ -1,5 +1,6 @@
 //! Bytes up and down: streamed, resumed, checked, and in place whole or not at all.
 
+mod archive;
 pub mod fetch;
 pub mod headers;
 pub mod part;

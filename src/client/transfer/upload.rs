@@ -11,6 +11,7 @@ use reqwest::header;
 use ring::digest::{Context, SHA256};
 use tokio::sync::{mpsc, oneshot};
 
+use super::archive::Archive;
 use super::{CHUNK, Progress};
 use crate::api;
 use crate::client::{Client, Error, Wish, error};
@@ -21,27 +22,41 @@ pub struct Content {
     reader: Box<dyn Read + Send>,
     length: Option<u64>,
     called: String,
+    name: Option<String>,
 }
 
 impl Content {
-    /// A file, as long as it is now.
+    /// A file, as long as it is now; or a folder as one `.tar.gz`, packed on the way.
     ///
     /// # Errors
-    /// When it cannot be opened or is not a file.
-    pub fn file(path: &Path) -> Result<Self, Error> {
+    /// When it cannot be opened.
+    pub fn at(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         let meta = file.metadata().map_err(Error::io("open", path))?;
+        let called = path.display().to_string();
         if meta.is_dir() {
-            return Err(Error::Usage(format!("{} is a folder: pack it first (tar -cz)", path.display())));
+            let whole = path.canonicalize().map_err(Error::io("open", path))?;
+            let own = name_of(path).or_else(|| name_of(&whole)).unwrap_or_else(|| "root".to_owned());
+            let reader = Box::new(Archive::of(path.to_owned(), &own));
+            return Ok(Self { reader, length: None, called, name: Some(format!("{own}.tar.gz")) });
         }
         let length = meta.is_file().then_some(meta.len());
-        Ok(Self { reader: Box::new(file), length, called: path.display().to_string() })
+        Ok(Self { reader: Box::new(file), length, called, name: name_of(path) })
     }
 
     /// Whatever a reader gives until its end.
     pub fn stream(reader: impl Read + Send + 'static, called: &str) -> Self {
-        Self { reader: Box::new(reader), length: None, called: called.to_owned() }
+        Self { reader: Box::new(reader), length: None, called: called.to_owned(), name: None }
     }
+
+    /// The name it goes by when no other is asked for.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+fn name_of(path: &Path) -> Option<String> {
+    path.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
 impl Client {
@@ -122,7 +137,7 @@ fn read_all(
     let mut total = 0;
     let mut held = Bytes::new();
     loop {
-        let chunk = fill(&mut *content.reader).map_err(Error::io("read", Path::new(&content.called)))?;
+        let chunk = fill(&mut *content.reader).map_err(|error| unreadable(error, &content.called))?;
         total += chunk.len() as u64;
         let last = chunk.is_empty();
         if content.length.is_some_and(|length| length < total || (last && length != total)) {
@@ -143,6 +158,11 @@ fn read_all(
     let mut digest = [0; 32];
     digest.copy_from_slice(hash.finish().as_ref());
     Ok(Sha256(digest))
+}
+
+/// Packing a folder has words of its own for what failed.
+fn unreadable(error: io::Error, called: &str) -> Error {
+    error.downcast::<Error>().unwrap_or_else(Error::io("read", Path::new(called)))
 }
 
 /// The next chunk, full unless the end is near; empty at the end.
@@ -173,7 +193,7 @@ mod tests {
     }
 
     fn of(bytes: &[u8], length: Option<u64>) -> Content {
-        Content { reader: Box::new(io::Cursor::new(bytes.to_vec())), length, called: "it".into() }
+        Content { reader: Box::new(io::Cursor::new(bytes.to_vec())), length, called: "it".into(), name: None }
     }
 
     #[test]
@@ -266,9 +286,17 @@ mod tests {
     }
 
     #[test]
-    fn folders_and_missing_files_are_errors() {
+    fn what_is_read_has_a_name_and_a_failure_its_words() {
         let dir = tempfile::tempdir().expect("a folder");
-        assert!(matches!(Content::file(dir.path()), Err(Error::Usage(_))));
-        assert!(matches!(Content::file(&dir.path().join("none")), Err(Error::Io { .. })));
+        let folder = dir.path().join("site");
+        std::fs::create_dir(&folder).expect("made");
+        let name = |path: &Path| Content::at(path).expect("there").name().map(str::to_owned);
+        assert_eq!(name(&folder).as_deref(), Some("site.tar.gz"));
+        assert_eq!(name(&folder.join("..").join("site").join(".")).as_deref(), Some("site.tar.gz"));
+        assert_eq!(name(&folder.join("..").join("site").join("..").join("site")).as_deref(), Some("site.tar.gz"));
+        assert!(matches!(Content::at(&dir.path().join("none")), Err(Error::Io { .. })));
+        let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).expect("bound");
+        let (_, failed) = read(Content::at(&folder).expect("there"));
+        assert!(matches!(failed, Err(Error::Unpackable(_))), "{failed:?}");
     }
 }

@@ -10,11 +10,11 @@ use serde::Deserialize;
 
 use super::Query;
 use super::render::{self, Base};
-use crate::access;
+use crate::access::{self, Create, Permit};
 use crate::identity::Principal;
 use crate::link::{Draft, FileName, Kind, Link};
 use crate::server::App;
-use crate::server::authenticate::Asking;
+use crate::server::authenticate::{Asking, refusal};
 use crate::server::body::is_stalled;
 use crate::server::problem::Problem;
 use crate::store::Upload;
@@ -118,7 +118,7 @@ fn created_text(base: &Base, link: &Link) -> Response {
 }
 
 async fn from_body(app: &App, who: &Principal, draft: Draft, body: Body) -> Result<Link, Problem> {
-    let permit = access::create(who, app.settings.policy)?;
+    let permit = permit(app, who)?;
     let declared = body.size_hint().exact();
     let mut upload = app.store.begin(permit, draft, declared).await?;
     let mut pieces = body.into_data_stream();
@@ -128,6 +128,10 @@ async fn from_body(app: &App, who: &Principal, draft: Draft, body: Body) -> Resu
     Ok(upload.finish().await?)
 }
 
+fn permit(app: &App, who: &Principal) -> Result<Permit<Create>, Problem> {
+    access::create(who, app.settings.policy).map_err(|denied| refusal(app, denied))
+}
+
 fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
     if is_stalled(error) { Problem::stalled() } else { Problem::interrupted() }
 }
@@ -135,10 +139,9 @@ fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
 /// The parts may come in any order; what the query says holds where the form is silent.
 async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request) -> Result<Link, Problem> {
     // Asked before the body is read, and again for the permit that the upload itself needs.
-    access::create(who, app.settings.policy)?;
-    let form_size = request.body().size_hint().exact();
-    if form_size.is_some_and(|size| size > app.settings.max_file_size.saturating_add(FORM_OVERHEAD)) {
-        return Err(Problem::too_large(app.settings.max_file_size));
+    permit(app, who)?;
+    if let Some(size) = request.body().size_hint().exact() {
+        app.store.could_take(size.saturating_sub(FORM_OVERHEAD))?;
     }
     let mut form = Multipart::from_request(request, &())
         .await
@@ -155,8 +158,7 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
                     ttl: wish.ttl.clone(),
                     burn: wish.burn.clone(),
                 };
-                let permit = access::create(who, app.settings.policy)?;
-                let mut upload = app.store.begin(permit, named.draft(app, Kind::File, mime)?, None).await?;
+                let mut upload = app.store.begin(permit(app, who)?, named.draft(app, Kind::File, mime)?, None).await?;
                 let mut field = field;
                 while let Some(piece) = field.chunk().await.map_err(form_error)? {
                     upload.write(piece).await?;

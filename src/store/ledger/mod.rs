@@ -96,8 +96,8 @@ pub(super) trait Links: Send + Sync {
     /// Pending → ready. An error if the row is not pending any more.
     fn seal(&self, link: &Link) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Deletes a pending row; no error if there is none.
-    fn release(&self, id: &LinkId) -> BoxFuture<'_, Result<(), Error>>;
+    /// Deletes a pending row; false, and no change, if the row is not pending. True also if there is none.
+    fn release(&self, id: &LinkId) -> BoxFuture<'_, Result<bool, Error>>;
 
     fn find(&self, id: &LinkId) -> BoxFuture<'_, Result<Option<Row>, Error>>;
 

@@ -1,29 +1,29 @@
-//! The trust epoch: a number in the database, and a file beside it that tells other processes of it at once.
+//! The trust epoch: a file beside the database that tells every process on the same storage that trust has changed.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rusqlite::Connection;
-
 use crate::store::Error;
+use crate::units;
 
 /// Eight bytes that can be read in a fraction of a microsecond, on every request.
 ///
-/// Two processes that change trust at once may write their numbers in either order. That does no harm: whoever reads
-/// asks only whether the number is another one than before, and both changes were durable before either was written.
+/// They are random each time. Whoever reads asks only whether they are the same as before, so it does no harm in which
+/// order several processes write them, or that they are written without need; a number that is counted up could be put
+/// back by a process that had read it a moment before another one raised it.
 pub(super) struct Epoch {
     file: File,
 }
 
 impl Epoch {
-    pub(super) fn open(folder: &Path, connection: &Connection) -> Result<Self, Error> {
+    pub(super) fn open(folder: &Path) -> Result<Self, Error> {
         let path = folder.join("trust-epoch");
         let file =
             std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let epoch = Self { file: file.map_err(|source| Error::io("open", &path, source))? };
-        // After a crash between commit and here the file may lag behind.
-        epoch.tell(durable(connection)?)?;
+        // A process that crashed between its commit and its word left the others in the dark.
+        epoch.tell()?;
         Ok(epoch)
     }
 
@@ -36,8 +36,10 @@ impl Epoch {
         }
     }
 
-    pub(super) fn tell(&self, epoch: u64) -> Result<(), Error> {
-        self.file.write_all_at(&epoch.to_le_bytes(), 0).map_err(|source| Error::io("write", "trust-epoch", source))
+    /// Trust has changed, or may have. Called after the change is durable.
+    pub(super) fn tell(&self) -> Result<(), Error> {
+        let bytes = units::random::<8>()?;
+        self.file.write_all_at(&bytes, 0).map_err(|source| Error::io("write", "trust-epoch", source))
     }
 }
 
@@ -46,17 +48,4 @@ fn never_before() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEVER_BEFORE: AtomicU64 = AtomicU64::new(u64::MAX);
     NEVER_BEFORE.fetch_sub(1, Ordering::Relaxed)
-}
-
-/// Raises the durable number, within the transaction that changes trust.
-pub(super) fn raise(connection: &Connection) -> Result<u64, Error> {
-    let sql = "UPDATE kept SET value = CAST(value AS INTEGER) + 1 WHERE name = 'trust_epoch' RETURNING CAST(value AS INTEGER)";
-    let raised: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    Ok(raised.unsigned_abs())
-}
-
-pub(super) fn durable(connection: &Connection) -> Result<u64, Error> {
-    let sql = "SELECT CAST(value AS INTEGER) FROM kept WHERE name = 'trust_epoch'";
-    let number: i64 = connection.query_row(sql, [], |row| row.get(0))?;
-    Ok(number.unsigned_abs())
 }

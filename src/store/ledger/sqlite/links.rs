@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 
-use super::{Sqlite, epoch};
+use super::Sqlite;
 use crate::identity::{Owner, Sha256};
 use crate::link::{Change, FileName, Link, LinkId};
 use crate::store::ledger::{Doomed, Links, Pending, Phase, Query, Reservation, Row, Totals};
@@ -223,11 +223,11 @@ impl Links for Sqlite {
         self.queue.write(work).boxed()
     }
 
-    fn release(&self, id: &LinkId) -> BoxFuture<'_, Result<(), Error>> {
+    fn release(&self, id: &LinkId) -> BoxFuture<'_, Result<bool, Error>> {
         let id = id.clone();
         let work = move |connection: &Connection| {
             connection.prepare_cached("DELETE FROM links WHERE id = ?1 AND phase = 0")?.execute([id.as_str()])?;
-            Ok(())
+            Ok(!connection.prepare_cached("SELECT 1 FROM links WHERE id = ?1")?.exists([id.as_str()])?)
         };
         self.queue.write(work).boxed()
     }
@@ -322,8 +322,7 @@ impl Links for Sqlite {
     }
 
     fn tidy(&self) -> BoxFuture<'_, Result<(), Error>> {
-        let told = self.read(epoch::durable).and_then(|durable| self.epoch.tell(durable));
-        ready(told.and_then(|()| self.writers.tidy())).boxed()
+        ready(self.epoch.tell().and_then(|()| self.writers.tidy())).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

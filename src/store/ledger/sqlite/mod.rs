@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
 
 use crate::store::Error;
 
@@ -23,14 +24,19 @@ use writers::Writers;
 pub(in crate::store) struct Sqlite {
     path: PathBuf,
     queue: Queue,
-    /// Connections nobody is reading with. There are never more than there are threads that read.
+    /// Connections nobody is reading with. There are never more than there are threads of the runtime, which read
+    /// quickly, and [`LONG_READS`].
     idle: Arc<Mutex<Vec<Connection>>>,
+    long_reads: Arc<Semaphore>,
     epoch: Arc<Epoch>,
     writers: Writers,
 }
 
 /// Another process may be writing: how long to wait for it.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// Reads at once that may take longer; more wait. Each has a connection: three open files and up to 4 MiB.
+const LONG_READS: usize = 8;
 
 /// Statements kept prepared per connection.
 const PREPARED: usize = 64;
@@ -45,9 +51,10 @@ impl Sqlite {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        let epoch = Arc::new(Epoch::open(folder, &connection)?);
+        let epoch = Arc::new(Epoch::open(folder)?);
         let writers = Writers::open(folder)?;
-        Ok(Self { path, queue: Queue::start(connection)?, idle: Arc::default(), epoch, writers })
+        let (queue, long_reads) = (Queue::start(connection)?, Arc::new(Semaphore::new(LONG_READS)));
+        Ok(Self { path, queue, idle: Arc::default(), long_reads, epoch, writers })
     }
 
     fn reader(&self) -> Result<Connection, Error> {
@@ -76,9 +83,12 @@ impl Sqlite {
         if self.queue.is_closed() {
             return Err(Error::Closed);
         }
+        let turn = Arc::clone(&self.long_reads).acquire_owned().await.map_err(|_| Error::Closed)?;
         let connection = self.reader()?;
         let idle = Arc::clone(&self.idle);
         let reading = tokio::task::spawn_blocking(move || {
+            // Until it is done, also when its caller goes away before.
+            let _turn = turn;
             let answer = f(&connection);
             if answer.is_ok() {
                 idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
@@ -102,4 +112,21 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     connection.set_prepared_statement_cache_capacity(PREPARED);
     connection.pragma_update(None, "cache_size", -4096)?;
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn however_many_read_at_once_connections_are_few() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sqlite = Sqlite::open(folder.path()).expect("opened");
+        let count = |connection: &Connection| {
+            Ok(connection.query_row("SELECT count(*) FROM links", [], |row| row.get::<_, i64>(0))?)
+        };
+        let reads = futures_util::future::join_all((0..200).map(|_| sqlite.read_much(count))).await;
+        assert!(reads.into_iter().all(|read| matches!(read, Ok(0))));
+        assert!(sqlite.idle.lock().expect("whole").len() <= LONG_READS);
+    }
 }

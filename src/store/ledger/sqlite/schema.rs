@@ -91,7 +91,6 @@ const STEPS: &[&str] = &[r"
         withdrawn_at  INTEGER
     ) WITHOUT ROWID;
     CREATE TABLE kept (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) WITHOUT ROWID;
-    INSERT INTO kept VALUES ('trust_epoch', '1');
     "];
 
 /// Makes the database what this program needs, in one transaction per step; two processes may try at once.

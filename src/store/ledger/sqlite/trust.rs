@@ -1,10 +1,12 @@
 //! The rows of the authority in SQL.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 
-use super::{Sqlite, epoch};
+use super::Sqlite;
 use crate::identity::{ClientId, Fingerprint, Sha1, Sha256};
 use crate::store::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Revoked, Trust};
 use crate::store::{Error, millis};
@@ -148,20 +150,13 @@ fn enroll(connection: &Connection, enrolment: Enrolment) -> Result<Enrolled, Err
 }
 
 impl Sqlite {
-    /// Changes trust: the epoch is raised in the same transaction, and told once that is durable.
+    /// Changes trust, and tells that it has changed as soon as that is durable, whether or not the caller still waits.
     async fn change_trust<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (done, raised) = self
-            .queue
-            .write(move |connection| {
-                let done = work(connection)?;
-                Ok((done, epoch::raise(connection)?))
-            })
-            .await?;
-        self.epoch.tell(raised)?;
-        Ok(done)
+        let epoch = Arc::clone(&self.epoch);
+        self.queue.write_then(work, move || epoch.tell()).await
     }
 }
 

@@ -46,11 +46,23 @@ impl Queue {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.write_then(work, || Ok(())).await
+    }
+
+    /// As [`Queue::write`], and does `then` once it is durable: also for a caller that has gone away by then.
+    pub(super) async fn write_then<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        then: impl FnOnce() -> Result<(), Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let done = within_savepoint(connection, work);
-            // A caller that went away does not want its answer.
-            Box::new(move |committed| drop(answer.send(committed.and(done))))
+            Box::new(move |committed| {
+                let done = committed.and(done).and_then(|done| then().map(|()| done));
+                // A caller that went away does not want its answer.
+                drop(answer.send(done));
+            })
         });
         self.sender().ok_or(Error::Closed)?.send(job).await.map_err(|_| Error::Closed)?;
         answered.await.map_err(|_| Error::NotWritten)?
@@ -103,7 +115,14 @@ fn commit(connection: &mut Connection, group: Vec<Job>) {
             return;
         }
     };
-    let answers: Vec<Answer> = group.into_iter().map(|job| job(&transaction)).collect();
+    let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
+    for job in group {
+        // A full disk makes SQLite roll all of it back at once. What came later would be committed by itself, and its
+        // caller told that it was not; dropped, its caller is told that it never ran.
+        if !transaction.is_autocommit() {
+            answers.push(job(&transaction));
+        }
+    }
     let committed = transaction.commit().map_err(Error::from);
     let failure = committed.as_ref().err().map(ToString::to_string);
     let mut committed = Some(committed);
@@ -115,5 +134,44 @@ fn commit(connection: &mut Connection, group: Vec<Job>) {
             (Some(words), None) => Err(Error::Damaged(format!("the transaction was not committed: {words}"))),
         };
         answer(result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_after_a_transaction_that_sqlite_gave_up_is_not_done_outside_it() {
+        let connection = Connection::open_in_memory().expect("opened");
+        connection.execute_batch("CREATE TABLE t (x)").expect("made");
+        let insert = |x: i64| move |connection: &Connection| Ok(connection.execute("INSERT INTO t VALUES (?1)", [x])?);
+        // Three jobs of one group, which no thread has taken yet. SQLite ends a transaction by itself when the disk is
+        // full.
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let queue = Queue { sender: Mutex::new(Some(sender)), thread: Mutex::new(None) };
+        let group = async {
+            tokio::join!(
+                queue.write(insert(1)),
+                queue.write(|connection| Ok(connection.execute_batch("ROLLBACK")?)),
+                queue.write(insert(3)),
+                async { queue.close().await },
+            )
+        };
+        let thread = std::thread::spawn(move || {
+            let mut connection = connection;
+            let mut receiver = receiver;
+            let mut group = Vec::new();
+            while let Some(job) = receiver.blocking_recv() {
+                group.push(job);
+            }
+            commit(&mut connection, group);
+            connection
+        });
+        let (first, _, third, ()) = group.await;
+        assert!(first.is_err() && third.is_err());
+        let connection = thread.join().expect("no panic");
+        let rows: i64 = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("read");
+        assert_eq!(rows, 0, "what was answered as not written is not there");
     }
 }

@@ -1,0 +1,96 @@
+//! How each kind of value is read, and what it is when nothing is said. An error is what would be right.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use url::Url;
+
+use crate::authority::Permitted;
+
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("a path".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+pub(super) fn positive(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
+}
+
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (1..=1_000_000).contains(number))
+        .ok_or_else(|| "a whole number from 1 to 1000000".to_owned())
+}
+
+pub(super) fn days(text: &str) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (1..=3650).contains(number))
+        .ok_or_else(|| "a whole number of days from 1 to 3650".to_owned())
+}
+
+/// Beyond 40 bits nobody comes to an end.
+pub(super) fn difficulty(text: &str) -> Result<u8, String> {
+    text.parse().ok().filter(|bits| *bits <= 40).ok_or_else(|| "a whole number of bits from 0 to 40".to_owned())
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("true or false".to_owned()),
+    }
+}
+
+pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> =
+        text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    if names.is_empty() { Err("names and addresses, separated by commas".to_owned()) } else { Ok(names) }
+}
+
+pub(super) fn public_url(text: &str) -> Result<Url, String> {
+    let right = || "an http or https URL without query, such as https://drop.example.org/".to_owned();
+    let mut url = Url::parse(text).map_err(|_| right())?;
+    let web = matches!(url.scheme(), "http" | "https") && url.host_str().is_some();
+    if !web || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        return Err(right());
+    }
+    if !url.path().ends_with('/') {
+        let with_slash = format!("{}/", url.path());
+        url.set_path(&with_slash);
+    }
+    Ok(url)
+}
+
+pub(super) fn permitted(text: &str) -> Result<Permitted, String> {
+    match text {
+        "needed" => Ok(Permitted::Needed),
+        "any" => Ok(Permitted::Any),
+        _ => names(text)
+            .map(Permitted::These)
+            .map_err(|_| "needed, any, or domains and networks with commas between".to_owned()),
+    }
+}
+
+pub(super) fn is_domain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+}
+
+/// What this machine calls itself, if a server can be called so.
+pub(super) fn machine_name() -> Option<String> {
+    let machine = rustix::system::uname();
+    machine.nodename().to_str().ok().filter(|name| is_domain(name)).map(str::to_ascii_lowercase)
+}
+
+/// `localhost`, the loopback addresses, and the address listened on if it is one.
+pub(super) fn default_names(host: &str) -> Vec<String> {
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let wildcard = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
+    if !wildcard && (is_domain(host) || host.parse::<IpAddr>().is_ok()) {
+        names.push(host.to_ascii_lowercase());
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
