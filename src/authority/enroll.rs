@@ -146,7 +146,7 @@ pub(super) fn check_name(name: &str) -> Result<(), Error> {
     let good = (1..=64).contains(&name.chars().count())
         && name.trim() == name
         && !name.chars().any(|c| c.is_control() || matches!(c, '/' | ',' | ':') || deceives(c))
-        && !matches!(name, "operator" | "nobody" | "server");
+        && !matches!(name, "operator" | "nobody" | "server" | "invite" | "token");
     if good { Ok(()) } else { Err(Error::Name(shown(name))) }
 }
 

@@ -3,15 +3,18 @@
 #![allow(unreachable_pub, reason = "one binary: what its modules share is for nobody else")]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod admission;
 mod app;
 mod caller;
 mod deaddrop;
 mod deadlines;
 mod enroll;
+mod est;
 mod fetch;
 mod identity;
 mod limits;
 mod owners;
 mod publish;
+mod register;
 mod upload;
 mod wire;

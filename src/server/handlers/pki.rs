@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json as JsonBody};
 use base64::Engine as _;
@@ -16,6 +16,7 @@ use super::upload::small;
 use crate::authority::{Actor, InviteFor, Issued, Which, listing};
 use crate::identity::{Owner, Principal, Sha1, Sha256};
 use crate::server::App;
+use crate::server::admission;
 use crate::server::authenticate::{Anyone, Asking, InviteSecret};
 use crate::server::problem::{ENROLL_HINT, Problem};
 use crate::token;
@@ -27,11 +28,11 @@ const LARGEST_REQUEST: usize = 16 * 1024;
 
 const PEM_FILE: &str = "application/x-pem-file";
 
-fn actor(who: &Principal) -> Actor {
+pub(super) fn actor(who: &Principal) -> Actor {
     Actor { name: who.name.clone().unwrap_or_else(|| "nobody".to_owned()), address: who.address }
 }
 
-fn pem(text: String) -> Response {
+pub(super) fn pem(text: String) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static(PEM_FILE))], text).into_response()
 }
 
@@ -76,8 +77,7 @@ pub(in crate::server) async fn enroll(
         return Err(Problem::unauthorized("enrolling needs an invite: Authorization: Invite SECRET").hint(ENROLL_HINT));
     };
     let csr = signing_request(body).await?;
-    let from = Actor { name: "invite".to_owned(), address: who.address };
-    Ok(issued(app.authority.enroll(&from, &secret, &csr).await?))
+    Ok(issued(&admission::enroll(&app, &who, &secret, &csr).await?))
 }
 
 /// `POST /pki/renew`.
@@ -87,27 +87,31 @@ pub(in crate::server) async fn renew(
     body: Body,
 ) -> Result<Response, Problem> {
     let Owner::Client(client) = &who.owner else {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "not_a_client", "only a client's certificate can be renewed")
-            .hint(ENROLL_HINT));
+        return Err(Problem::not_a_client());
     };
     let csr = signing_request(body).await?;
-    Ok(issued(app.authority.renew(&actor(&who), client, &csr).await?))
+    Ok(issued(&app.authority.renew(&actor(&who), client, &csr).await?))
 }
 
-async fn signing_request(body: Body) -> Result<String, Problem> {
+pub(super) async fn signing_request(body: Body) -> Result<String, Problem> {
     let bytes = small(body, LARGEST_REQUEST).await?;
     String::from_utf8(bytes.to_vec())
         .map_err(|_| Problem::bad_request("the signing request is not PEM").hint("openssl req -new ... -outform PEM"))
 }
 
-fn issued(issued: Issued) -> Response {
-    let mut response = pem(issued.chain_pem);
-    let headers = response.headers_mut();
+fn issued(issued: &Issued) -> Response {
+    let mut response = pem(issued.chain_pem.clone());
+    describe(response.headers_mut(), issued);
+    response
+}
+
+/// What is said of a certificate beside the certificate itself.
+pub(super) fn describe(headers: &mut HeaderMap, issued: &Issued) {
     let admin = if issued.client.admin { "1" } else { "0" };
     for (name, value) in [
         (api::header::FINGERPRINT_SHA256, issued.fingerprint.sha256.to_string()),
         (api::header::FINGERPRINT_SHA1, issued.fingerprint.sha1.to_string()),
-        (api::header::CERTIFICATE_SERIAL, issued.serial),
+        (api::header::CERTIFICATE_SERIAL, issued.serial.clone()),
         (api::header::CERTIFICATE_EXPIRES, issued.not_after.as_secs().to_string()),
         (api::header::IS_ADMIN, admin.to_owned()),
     ] {
@@ -115,7 +119,6 @@ fn issued(issued: Issued) -> Response {
             headers.insert(name, value);
         }
     }
-    response
 }
 
 /// `POST /pki/issue`.
