@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 use super::App;
 use super::authenticate::{authenticate, known};
 use super::body::Pacing;
-use super::handlers::{est, fetch, health, links, pki, register, stats, upload, whoami};
+use super::handlers::{est, fetch, health, links, ocsp, pki, register, stats, upload, whoami};
 use super::problem::Problem;
 use super::same_site::same_site;
 use super::trace::trace;
@@ -60,10 +60,10 @@ pub(super) fn router(app: App) -> Router {
         .route("/register", post(register::register).layer(from_fn(unbroken)))
         .route("/register/challenge", get(register::challenge))
         .route("/csr", post(register::sign).layer(from_fn(unbroken)))
-        .route("/pki/crl", get(pki::crl))
-        .route("/pki/crl.pem", get(pki::crl_pem))
-        .route("/pki/ocsp", post(pki::ocsp))
-        .route("/pki/ocsp/{*request}", get(pki::ocsp_get))
+        .route("/pki/crl", get(ocsp::crl))
+        .route("/pki/crl.pem", get(ocsp::crl_pem))
+        .route("/pki/ocsp", post(ocsp::post))
+        .route("/pki/ocsp/{*request}", get(ocsp::get))
         .route_layer(DefaultBodyLimit::max(SMALL_BODY));
 
     closed

@@ -66,6 +66,8 @@ pub struct TestApp {
     pub clock: Manual,
     pub address: SocketAddr,
     pub app: App,
+    pub tls: Terminator,
+    pub showing: Showing,
     folder: TempDir,
     running: Option<Running>,
 }
@@ -109,8 +111,8 @@ impl TestApp {
         })
         .expect("random bytes");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let running = Running::start(app.clone(), tls, showing, listener).expect("started");
-        Self { clock, address: running.address, app, folder, running: Some(running) }
+        let running = Running::start(app.clone(), tls.clone(), showing.clone(), listener).expect("started");
+        Self { clock, address: running.address, app, tls, showing, folder, running: Some(running) }
     }
 
     pub fn folder(&self) -> &Path {
