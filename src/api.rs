@@ -361,6 +361,28 @@ pub struct Register {
     pub common_name: Option<String>,
 }
 
+/// `GET /pki/audit`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Audit {
+    /// Oldest first; each as it stands in the log.
+    pub events: Vec<serde_json::Value>,
+}
+
+/// `GET /pki/audit/verify`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verified {
+    /// Whether every line is as it was written, and none is missing.
+    pub intact: bool,
+    /// How many lines there are, if so; else the first that is not as it was written.
+    pub line: u64,
+    /// SHA-256 of the last line, to be kept elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+    /// What is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
 /// `POST /pki/trust`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,5 +1,6 @@
 //! The append-only record of every change of trust: JSON lines, each with the hash of the one before.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::IpAddr;
@@ -134,6 +135,27 @@ pub fn verify(path: &Path, anchor: Option<&Head>) -> Result<Head, Error> {
     if anchored { Ok(head) } else { Err(cut()) }
 }
 
+/// The last lines of a record, at most so many, oldest first, as they were written.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn last(path: &Path, most: usize) -> Result<Vec<String>, Error> {
+    let cannot = |source| Error::Read { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(cannot(error)),
+    };
+    let mut lines = VecDeque::new();
+    for line in BufReader::new(file).lines() {
+        lines.push_back(line.map_err(cannot)?);
+        if lines.len() > most {
+            lines.pop_front();
+        }
+    }
+    Ok(lines.into())
+}
+
 /// A line without an end was being written when the power went; nobody was told that it was there.
 fn drop_torn_line(file: &mut File) -> io::Result<u64> {
     let length = file.seek(SeekFrom::End(0))?;
@@ -259,6 +281,14 @@ mod tests {
         assert_eq!(verify(audit.path(), Some(&head)).expect("whole"), head);
         let mode = std::fs::metadata(audit.path()).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_last_lines_are_as_they_were_written() {
+        let (_folder, audit) = written(5);
+        assert_eq!(last(audit.path(), 2).expect("read"), lines(&audit).split_off(3));
+        assert_eq!(last(audit.path(), 100).expect("read"), lines(&audit));
+        assert!(last(&audit.path().with_extension("none"), 5).expect("nothing").is_empty());
     }
 
     #[test]

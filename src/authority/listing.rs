@@ -3,10 +3,10 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::{Bundle, Issued};
-use crate::api;
+use super::{Bundle, Error, Issued};
 use crate::store::trust::{Invite, Known};
 use crate::units::Timestamp;
+use crate::{api, audit};
 
 /// RFC 5280 section 5.3.1: the reasons and their codes. 7 is not used; 6 and 8 are about certificates on hold, which
 /// there are none of here.
@@ -95,6 +95,26 @@ pub fn issued(issued: Issued, bundle: Option<Bundle>) -> api::Issued {
         fingerprint_sha256: issued.fingerprint.sha256.to_string(),
         fingerprint_sha1: issued.fingerprint.sha1.to_string(),
         expires_at: issued.not_after,
+    }
+}
+
+/// Lines of the audit log as they are listed. One that cannot be read is shown as the text it is.
+pub fn events(lines: Vec<String>) -> api::Audit {
+    let event = |line: String| serde_json::from_str(&line).unwrap_or(serde_json::Value::String(line));
+    api::Audit { events: lines.into_iter().map(event).collect() }
+}
+
+/// What came of looking through the whole log.
+///
+/// # Errors
+/// When it could not be looked through.
+pub fn verified(outcome: Result<audit::Head, Error>) -> Result<api::Verified, Error> {
+    match outcome {
+        Ok(head) => Ok(api::Verified { intact: true, line: head.number, head: Some(head.hash.to_string()), why: None }),
+        Err(Error::Audit(audit::Error::Broken { line, why })) => {
+            Ok(api::Verified { intact: false, line, head: None, why: Some(why.to_owned()) })
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -368,6 +368,15 @@ impl Authority {
         Ok(spawn_blocking(move || audit::verify(&path, anchor.as_ref())).await??)
     }
 
+    /// The last lines of the audit log, at most so many, oldest first, each a JSON object.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn audit(&self, most: usize) -> Result<Vec<String>, Error> {
+        let path = self.audit.path().to_owned();
+        Ok(spawn_blocking(move || audit::last(&path, most)).await??)
+    }
+
     /// One line in the audit log, on disk when this returns.
     async fn record(&self, by: &Actor, what: &'static str, details: Details) -> Result<(), Error> {
         let event = audit::Event { what, who: by.name.clone(), from: by.address, details };

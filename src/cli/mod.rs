@@ -161,6 +161,11 @@ mod tests {
             "ddrop pki crl -o file",
             "ddrop pki list",
             "ddrop pki ca",
+            "ddrop pki ca --chain",
+            "ddrop pki ca --rotate --permit example.org -s storage",
+            "ddrop pki ca --export-root file -s storage",
+            "ddrop pki audit --last 20",
+            "ddrop pki audit --verify -s storage",
             "ddrop completions bash",
             "ddrop man dir",
         ] {

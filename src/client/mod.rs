@@ -275,6 +275,22 @@ impl Client {
         }
     }
 
+    /// The last changes of trust, oldest first.
+    ///
+    /// # Errors
+    /// As for every deed.
+    pub async fn audit(&self, last: usize) -> Result<api::Audit, Error> {
+        self.json(self.get(&["pki", "audit"]).query(&[("last", last)])).await
+    }
+
+    /// Whether the whole record of changes of trust is as it was written.
+    ///
+    /// # Errors
+    /// As for every deed.
+    pub async fn verify_audit(&self) -> Result<api::Verified, Error> {
+        self.json(self.get(&["pki", "audit", "verify"])).await
+    }
+
     /// A certificate for the holder of an invite: signing request in, chain out, both in PEM.
     ///
     /// # Errors

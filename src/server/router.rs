@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 use super::App;
 use super::authenticate::{authenticate, known};
 use super::body::Pacing;
-use super::handlers::{est, fetch, health, links, ocsp, pki, register, stats, upload, whoami};
+use super::handlers::{audit, est, fetch, health, links, ocsp, pki, register, stats, upload, whoami};
 use super::problem::Problem;
 use super::same_site::same_site;
 use super::trace::trace;
@@ -29,6 +29,9 @@ pub(super) fn router(app: App) -> Router {
         .route("/pki/renew", post(pki::renew).layer(from_fn(unbroken)))
         .route("/.well-known/est/simplereenroll", post(est::reenroll).layer(from_fn(unbroken)))
         .route("/pki/issue", post(pki::issue).layer(from_fn(unbroken)))
+        .route("/pki/trust", post(audit::trust))
+        .route("/pki/audit", get(audit::events))
+        .route("/pki/audit/verify", get(audit::verify))
         .route("/pki/certs", get(pki::certificates))
         .route("/pki/revoke", post(pki::revoke).layer(from_fn(unbroken)))
         .route("/pki/invites", get(pki::invites).post(pki::invite).layer(from_fn(unbroken)))

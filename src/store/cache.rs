@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::Error;
 use super::ledger::{Phase, Row};
+use crate::identity::Owner;
 use crate::link::LinkId;
 
 /// Rows kept at most; a row is some 300 bytes.
@@ -49,7 +50,9 @@ impl Cache {
         }
         let before = self.changes(id);
         let Some(row) = read().await?.map(Arc::new) else { return Ok(None) };
-        if row.phase == Phase::Ready && self.changes(id) == before {
+        // Whose a link of a mere certificate is may change with every change of trust, also by another process.
+        let lasting = row.phase == Phase::Ready && !matches!(row.link.owner, Owner::Certificate(_));
+        if lasting && self.changes(id) == before {
             self.rows.insert(id.clone(), Arc::clone(&row));
             // A change between the check and the insertion would have been too early to forget this row.
             if self.changes(id) != before {

@@ -279,6 +279,25 @@ async fn revocation_is_seen_and_raises_the_epoch(trust: &dyn Trust) {
     assert_eq!(trust.certificates(own).await.expect("read").len(), 1);
 }
 
+/// Links of a certificate nobody knew go with it to the client it becomes a certificate of.
+async fn links_go_with_their_certificate(links: &dyn Links, trust: &dyn Trust) {
+    let zoe = client("z", "zoe");
+    let unknown = certificate(90, &zoe.id);
+    let before = Owner::Certificate(unknown.fingerprint.sha256);
+    let own = ready_link(links, Owner::Client(zoe.id.clone()), "own", 1, None).await;
+    let brought = ready_link(links, before.clone(), "brought", 2, None).await;
+    let others = ready_link(links, Owner::Certificate(Sha256([91; 32])), "other", 3, None).await;
+    let enrolment = Enrolment { invite: None, client: Some(zoe.clone()), certificate: unknown };
+    assert_eq!(trust.enroll(enrolment).await.expect("written"), Enrolled::Done);
+    let after = Owner::Client(zoe.id);
+    for (link, owner) in [(&own, &after), (&brought, &after), (&others, &others.owner)] {
+        assert_eq!(links.find(&link.id).await.expect("read").expect("a row").link.owner, *owner);
+    }
+    let totals = links.totals(Some(after), at(5)).await.expect("read");
+    assert_eq!((totals.links, totals.bytes), (2, 20));
+    assert_eq!(links.totals(Some(before), at(5)).await.expect("read").links, 0);
+}
+
 #[tokio::test]
 async fn sqlite_keeps_trust() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -291,6 +310,13 @@ async fn sqlite_keeps_trust() {
     assert_eq!(trust.next_number("crl").await.expect("written"), 2);
     trust.set_value("where", "here").await.expect("written");
     assert_eq!(trust.value("where").await.expect("read").as_deref(), Some("here"));
+}
+
+#[tokio::test]
+async fn sqlite_brings_links_along() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sqlite = Sqlite::open(folder.path()).expect("opened");
+    links_go_with_their_certificate(&sqlite, &sqlite).await;
 }
 
 #[tokio::test]

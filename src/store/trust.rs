@@ -144,7 +144,7 @@ pub trait Trust: Send + Sync {
     /// A certificate by one of its names. Answers from an index, so it does not depend on how many there are.
     fn known(&self, key: Key) -> BoxFuture<'_, Result<Option<Known>, Error>>;
 
-    /// Writes an enrolment in one transaction.
+    /// Writes an enrolment in one transaction. Links that were the certificate's own become its client's.
     fn enroll(&self, enrolment: Enrolment) -> BoxFuture<'_, Result<Enrolled, Error>>;
 
     /// Revokes certificates that are not revoked yet; answers which those were.

@@ -17,5 +17,6 @@ mod ocsp;
 mod owners;
 mod publish;
 mod register;
+mod trust;
 mod upload;
 mod wire;

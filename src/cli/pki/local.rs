@@ -133,6 +133,23 @@ impl Local {
         self.authority.trust_fingerprint(&operator(), fingerprint, name).await?;
         Ok(())
     }
+
+    pub(super) async fn audit(&self, last: usize) -> Result<api::Audit> {
+        Ok(listing::events(self.authority.audit(last).await?))
+    }
+
+    pub(super) async fn verify_audit(&self) -> Result<api::Verified> {
+        Ok(listing::verified(self.authority.verify_audit().await)?)
+    }
+
+    /// A new issuing CA for these server names; empty: any.
+    pub(super) async fn rotate(&self, permitted: &[String]) -> Result<Sha256> {
+        Ok(self.authority.rotate(&operator(), permitted).await?)
+    }
+
+    pub(super) async fn export_root(&self, to: &Path) -> Result<()> {
+        Ok(self.authority.export_root(&operator(), to).await?)
+    }
 }
 
 fn operator() -> Actor {

@@ -10,6 +10,8 @@ use crate::api;
 use crate::identity::{Sha1, Sha256};
 use crate::units::Ttl;
 
+mod audit;
+mod ca;
 mod issue;
 mod local;
 mod show;
@@ -31,12 +33,10 @@ pub(super) struct Args {
 enum Deed {
     /// Show the state of the CA
     Status,
-    /// Print the root certificate
-    Ca {
-        /// Print the issuing CA too
-        #[arg(long)]
-        chain: bool,
-    },
+    /// Print the root certificate, or change the CA
+    Ca(ca::Args),
+    /// Show the record of every change of trust, or check that it is whole
+    Audit(audit::Args),
     /// Issue a certificate to someone
     Issue(issue::Args),
     /// List certificates
@@ -101,10 +101,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let way = Way::open(context, args.storage).await?;
     match args.deed {
         Deed::Status => show::status(context, &way.status().await.context("cannot read the CA's state")?),
-        Deed::Ca { chain } => {
-            let pem = if chain { way.chain().await } else { way.root().await }.context("cannot read the CA")?;
-            if context.json { Ok(output::json(&pem)?) } else { Ok(output::raw(pem.as_bytes())?) }
-        }
+        Deed::Ca(args) => ca::run(context, &way, &args).await,
+        Deed::Audit(args) => audit::run(context, &way, &args).await,
         Deed::Issue(args) => issue::run(context, &way, args).await,
         Deed::List => show::certificates(context, &way.certificates().await.context("cannot list certificates")?),
         Deed::Revoke { which, name, reason } => {

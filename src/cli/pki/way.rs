@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::local::Local;
 use crate::api;
-use crate::cli::Context;
+use crate::cli::{Context, exit};
 use crate::client::Client;
 use crate::identity::Sha256;
 
@@ -98,6 +98,28 @@ impl Way {
         match self {
             Self::Api(client) => Ok(client.trust(&fingerprint.to_string(), name).await?),
             Self::Storage(local) => local.trust(fingerprint, name).await,
+        }
+    }
+
+    pub(super) async fn audit(&self, last: usize) -> Result<api::Audit> {
+        match self {
+            Self::Api(client) => Ok(client.audit(last).await?),
+            Self::Storage(local) => local.audit(last).await,
+        }
+    }
+
+    pub(super) async fn verify_audit(&self) -> Result<api::Verified> {
+        match self {
+            Self::Api(client) => Ok(client.verify_audit().await?),
+            Self::Storage(local) => local.verify_audit().await,
+        }
+    }
+
+    /// The authority itself: its root key never goes over a network.
+    pub(super) fn on_storage(&self) -> Result<&Local> {
+        match self {
+            Self::Api(_) => Err(exit::Usage("this is done on the server's machine: add -s STORAGE".to_owned()).into()),
+            Self::Storage(local) => Ok(local),
         }
     }
 }

@@ -29,6 +29,7 @@ const ATTRIBUTES: [u8; 35] = [
 
 /// `GET /.well-known/est/cacerts` (section 4.1).
 pub(in crate::server) async fn cacerts(State(app): State<App>) -> Result<Response, Problem> {
+    app.authority.notice().await?;
     certificates(&app.authority.chain_pem(), usize::MAX, "application/pkcs7-mime")
 }
 

@@ -1,5 +1,6 @@
 //! One file per deed.
 
+pub(super) mod audit;
 pub(super) mod est;
 pub(super) mod fetch;
 pub(super) mod health;

@@ -37,6 +37,7 @@ pub(super) fn pem(text: String) -> Response {
 
 /// `GET /pki/status`.
 pub(in crate::server) async fn status(State(app): State<App>) -> Result<JsonBody<api::PkiStatus>, Problem> {
+    app.authority.notice().await?;
     let status = app.authority.status()?;
     Ok(JsonBody(api::PkiStatus {
         enabled: true,
@@ -55,8 +56,9 @@ pub(in crate::server) async fn root(State(app): State<App>) -> Response {
 }
 
 /// `GET /pki/chain.crt`.
-pub(in crate::server) async fn chain(State(app): State<App>) -> Response {
-    pem(app.authority.chain_pem())
+pub(in crate::server) async fn chain(State(app): State<App>) -> Result<Response, Problem> {
+    app.authority.notice().await?;
+    Ok(pem(app.authority.chain_pem()))
 }
 
 /// `POST /pki/ca`: there is one from the first start on.

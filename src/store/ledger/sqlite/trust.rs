@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, ready};
 use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 
 use super::Sqlite;
-use crate::identity::{ClientId, Fingerprint, Sha1, Sha256};
+use crate::identity::{ClientId, Fingerprint, Owner, Sha1, Sha256};
 use crate::store::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Revoked, Trust};
 use crate::store::{Error, millis};
 use crate::units::Timestamp;
@@ -128,6 +128,9 @@ fn enroll(connection: &Connection, enrolment: Enrolment) -> Result<Enrolled, Err
         }
     }
     let certificate = enrolment.certificate;
+    if let Some(client) = &certificate.client {
+        bring_links(connection, certificate.fingerprint.sha256, client)?;
+    }
     let sql = "INSERT INTO certificates (sha256, sha1, serial, client, profile, subject, issuer, not_before, not_after,
                created_at, revoked_at, reason, der) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
                ON CONFLICT (sha256) DO UPDATE SET client = excluded.client, profile = excluded.profile";
@@ -147,6 +150,21 @@ fn enroll(connection: &Connection, enrolment: Enrolment) -> Result<Enrolled, Err
         certificate.der,
     ])?;
     Ok(Enrolled::Done)
+}
+
+/// What someone uploaded with a certificate nobody knew is the client's, once it is known whose that is.
+fn bring_links(connection: &Connection, sha256: Sha256, client: &ClientId) -> Result<(), Error> {
+    let (from, to) = (Owner::Certificate(sha256).to_string(), Owner::Client(client.clone()).to_string());
+    for sql in [
+        "INSERT INTO totals SELECT ?2, links, bytes FROM totals WHERE owner = ?1
+         ON CONFLICT (owner) DO UPDATE SET links = links + excluded.links, bytes = bytes + excluded.bytes",
+        "UPDATE links SET owner = ?2 WHERE phase = 1 AND owner = ?1",
+        "UPDATE links SET owner = ?2 WHERE phase = 0 AND owner = ?1",
+    ] {
+        connection.prepare_cached(sql)?.execute([&from, &to])?;
+    }
+    connection.prepare_cached("DELETE FROM totals WHERE owner = ?1")?.execute([&from])?;
+    Ok(())
 }
 
 impl Sqlite {
