@@ -54,7 +54,8 @@ async fn answer(app: &App, id: &str, method: &Method, headers: &HeaderMap) -> Re
         return Ok(response);
     }
     let range = match says(headers, header::RANGE) {
-        Some(range) if may_range(headers, &etag) => parse_range(range, link.size),
+        // For any other method the header means nothing (RFC 9110 section 14.2).
+        Some(range) if method == Method::GET && may_range(headers, &etag) => parse_range(range, link.size),
         _ => Range::Whole,
     };
     let span = match range {
