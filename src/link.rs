@@ -133,8 +133,8 @@ impl fmt::Display for FileName {
 }
 
 /// Whether a character changes the direction of the text around it or hides: `exe.gpj` must not read `jpg.exe`.
-fn turns_text(c: char) -> bool {
-    matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+pub fn turns_text(c: char) -> bool {
+    matches!(c, '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
 fn shorten(name: &str, longest: usize) -> String {

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::client::transfer::{Progress, Silent};
+use crate::link::turns_text;
 
 /// Why nothing could be written to standard output.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +35,7 @@ impl From<io::Error> for Error {
 /// When standard output cannot be written.
 pub fn line(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
+    writeln!(out, "{}", harmless(text))?;
     Ok(out.flush()?)
 }
 
@@ -53,7 +54,8 @@ pub fn raw(bytes: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// When standard output cannot be written.
 pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<(), Error> {
-    line(&serde_json::to_string_pretty(value).map_err(Error::Json)?)
+    let text = serde_json::to_string_pretty(value).map_err(Error::Json)?;
+    line(&escaped(&text))
 }
 
 /// Standard output as a stream.
@@ -61,10 +63,10 @@ pub fn stdout() -> io::Stdout {
     io::stdout()
 }
 
-/// A line for people.
+/// A line for people, or several.
 pub fn message(text: &str) {
     // There is nobody left to tell when standard error is gone.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", harmless(text));
 }
 
 /// The beginning of a line for people, which a result goes on with when both are on the same terminal.
@@ -79,20 +81,25 @@ pub fn lead(text: &str) {
 
 /// A line for people about something that is not as it should be and stops nothing.
 pub fn warning(text: &str) {
-    message(&format!("{} {text}", emphasis("warning:", "33")));
+    emphasised("warning:", "33", text);
 }
 
 /// What made the command fail, and what to do about it.
 pub fn failure(text: &str, hint: Option<&str>) {
-    message(&format!("{} {text}", emphasis("error:", "31")));
+    emphasised("error:", "31", text);
     if let Some(hint) = hint {
-        message(&format!("{} {hint}", emphasis("hint:", "36")));
+        emphasised("hint:", "36", hint);
     }
 }
 
-fn emphasis(word: &str, colour: &str) -> String {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if plain || !io::stderr().is_terminal() { word.to_owned() } else { format!("\x1b[1;{colour}m{word}\x1b[0m") }
+fn emphasised(word: &str, colour: &str, text: &str) {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || !io::stderr().is_terminal();
+    let text = harmless(text);
+    let _ = if plain {
+        writeln!(io::stderr(), "{word} {text}")
+    } else {
+        writeln!(io::stderr(), "\x1b[1;{colour}m{word}\x1b[0m {text}")
+    };
 }
 
 /// Columns for people: as wide as needed, two spaces apart, nothing after the last.
@@ -119,9 +126,31 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> Result<(), Error> {
     raw(text.as_bytes())
 }
 
-/// A text from elsewhere, without what a terminal would obey.
+/// A text from elsewhere, without what a terminal would obey and what makes it read as another text.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+    text.chars().map(|c| if obeyed(c) { '\u{FFFD}' } else { c }).collect()
+}
+
+/// [`printable`], of several lines.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if obeyed(c) && !matches!(c, '\n' | '\t') { '\u{FFFD}' } else { c }).collect()
+}
+
+/// JSON, which by itself escapes only half of the characters that command a terminal.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if obeyed(c) && c != '\n' {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+fn obeyed(c: char) -> bool {
+    c.is_control() || turns_text(c)
 }
 
 /// Progress on standard error if that is a terminal, else none.
@@ -184,5 +213,16 @@ mod tests {
     #[test]
     fn names_from_elsewhere_cannot_command_a_terminal() {
         assert_eq!(printable("a\x1b[2Jb\n"), "a\u{FFFD}[2Jb\u{FFFD}");
+        assert_eq!(printable("a\u{9b}2J"), "a\u{FFFD}2J");
+        assert_eq!(printable("\u{202e}fdp.exe"), "\u{FFFD}fdp.exe", "nor read as another");
+        assert_eq!(harmless("one\n\ttwo\x1b]0;title\x07"), "one\n\ttwo\u{FFFD}]0;title\u{FFFD}");
+    }
+
+    #[test]
+    fn json_cannot_either_and_says_the_same() {
+        let value = serde_json::json!({ "name": "a\u{9b}2J\u{202e}b\x1b\n\u{e9}" });
+        let text = escaped(&serde_json::to_string_pretty(&value).expect("JSON"));
+        assert!(!text.chars().any(|c| obeyed(c) && c != '\n'), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), value);
     }
 }

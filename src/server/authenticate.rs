@@ -46,7 +46,12 @@ pub(super) struct InviteSecret(pub(super) Secret);
 
 /// Reads who is asking and takes every trace of how they said so off the request.
 pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    // Of two that say different things the right one does not count.
+    let doubled = request.headers().get_all(header::AUTHORIZATION).iter().nth(1).is_some();
     let authorization = request.headers_mut().remove(header::AUTHORIZATION);
+    if doubled {
+        return Problem::bad_token().into_response();
+    }
     strip(request.headers_mut());
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
     let caller = match identify(&app, connection.as_deref(), authorization.as_ref()).await {

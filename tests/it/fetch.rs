@@ -62,6 +62,34 @@ async fn ranges_are_served_and_resumed_only_from_the_same_content() {
 }
 
 #[tokio::test]
+async fn a_range_is_only_for_get() {
+    let app = TestApp::start().await;
+    let link = app.client("alice").await.upload("0123456789").await;
+    for range in ["bytes=2-4", "bytes=10-"] {
+        let head = app.anonymous().request(Method::HEAD, &link.url).header("range", range).send().await;
+        let head = head.expect("answered");
+        assert_eq!(
+            (head.status(), &head.headers()["content-length"]),
+            (StatusCode::OK, &"10".parse().expect("a value"))
+        );
+    }
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_known_is_told_which_are() {
+    let app = TestApp::start().await;
+    let alice = app.client("alice").await;
+    for (path, known) in [("/api/stats", "GET,HEAD"), ("/pki/revoke", "POST")] {
+        let answer = alice.request(Method::PATCH, path).send().await.expect("answered");
+        let allow = answer.headers().get("allow").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        expect_problem(answer, 405, "method_not_allowed").await;
+        assert_eq!(allow.as_deref(), Some(known), "RFC 9110 section 15.5.6");
+    }
+    app.close().await;
+}
+
+#[tokio::test]
 async fn an_empty_file_is_a_file() {
     let app = TestApp::start().await;
     let link = app.client("alice").await.upload("").await;

@@ -74,6 +74,16 @@ async fn headers_do_not_make_an_identity() {
 }
 
 #[tokio::test]
+async fn of_two_tokens_neither_counts() {
+    let app = TestApp::with(Setup { token: Some("the right token"), ..Setup::default() }).await;
+    for (first, second) in [("the right token", "a wrong one"), ("a wrong one", "the right token")] {
+        let request = app.anonymous().request(Method::GET, "/api/stats").bearer_auth(first).bearer_auth(second);
+        expect_problem(request.send().await.expect("answered"), 401, "invalid_token").await;
+    }
+    app.close().await;
+}
+
+#[tokio::test]
 async fn a_revocation_bites_on_the_next_request_of_an_open_connection() {
     for alpn in [&b"http/1.1"[..], b"h2"] {
         let app = TestApp::start().await;

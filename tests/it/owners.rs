@@ -85,6 +85,8 @@ async fn lists_come_in_pages() {
         path = format!("/api/links?limit=2&after={next}");
     }
     assert_eq!(seen, ids);
+    let long = format!("/api/links?search={}", "_".repeat(28_000));
+    expect_problem(alice.get(&long).await, 400, "bad_request").await;
     let found: api::Links = alice.get("/api/links?search=FILE3").await.json().await.expect("links");
     assert_eq!(found.links.len(), 1);
     expect_problem(alice.get("/api/links?limit=0").await, 400, "bad_request").await;

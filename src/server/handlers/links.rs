@@ -44,6 +44,12 @@ pub(in crate::server) async fn list(
     let after = query.after.map(|id| id.parse::<LinkId>()).transpose();
     let after = after.map_err(|error| Problem::bad_request(format!("'after': {error}")))?;
     let search = query.search.filter(|text| !text.is_empty());
+    if search.as_ref().is_some_and(|text| text.len() > FileName::LONGEST) {
+        return Err(Problem::bad_request(format!(
+            "no name is longer than the {} bytes of 'search'",
+            FileName::LONGEST
+        )));
+    }
     let page = app.store.list(&permit, Paging { limit, after, search }).await?;
     let totals = app.store.stats(&permit).await?;
     Ok(JsonBody(api::Links {
