@@ -77,7 +77,7 @@ pub fn next_update(der: &[u8]) -> Result<OffsetDateTime, Error> {
     Ok(list.next_update().ok_or(Error::Damaged)?.to_datetime())
 }
 
-fn serial(hex: &str) -> Result<Vec<u8>, Error> {
+pub(crate) fn serial(hex: &str) -> Result<Vec<u8>, Error> {
     let wrong = || Error::Serial(hex.to_owned());
     if hex.is_empty() || hex.len() > 40 || !hex.len().is_multiple_of(2) || !hex.is_ascii() {
         return Err(wrong());

@@ -78,6 +78,37 @@ impl Request {
         Ok(Self { asked, nonce })
     }
 
+    /// A request about one certificate of a CA's, by its serial number in hex, without a nonce.
+    ///
+    /// # Errors
+    /// When that is no serial number.
+    pub fn about(ca: &Ca, serial_hex: &str) -> Result<Self, Error> {
+        let parsed = certificate::parse(ca.certificate().der()).map_err(|_| Error::Malformed)?;
+        let serial = crate::crl::serial(serial_hex).map_err(|_| Error::Malformed)?;
+        let sha1 = |bytes: &[u8]| digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref().to_vec();
+        let (name, key) = (sha1(parsed.subject().as_raw()), sha1(ca.key().public().raw()));
+        let der = yasna::construct_der(|writer| {
+            writer.write_sequence(|writer| {
+                writer.next().write_sequence(|writer| {
+                    writer.next().write_sequence(|writer| {
+                        writer.next().write_sequence(|writer| {
+                            writer.next().write_sequence(|writer| {
+                                writer.next().write_sequence(|writer| {
+                                    writer.next().write_oid(&encode::oid(&[1, 3, 14, 3, 2, 26]));
+                                    writer.next().write_null();
+                                });
+                                writer.next().write_bytes(&name);
+                                writer.next().write_bytes(&key);
+                                writer.next().write_bigint_bytes(&serial, true);
+                            });
+                        });
+                    });
+                });
+            });
+        });
+        Self::from_der(&der)
+    }
+
     /// The certificates asked about, in their order.
     pub fn asked(&self) -> &[Asked] {
         &self.asked

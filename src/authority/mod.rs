@@ -217,7 +217,9 @@ pub struct ServerIdentity {
     pub chain: Vec<rustls_pki_types::CertificateDer<'static>>,
     /// PKCS#8.
     pub key: rustls_pki_types::PrivateKeyDer<'static>,
-    /// When it should be renewed.
+    /// An OCSP response about the leaf, to be stapled (RFC 6066 section 8).
+    pub ocsp: Vec<u8>,
+    /// When it should be asked for again: the certificate is due then, or the OCSP response.
     pub renew_at: Timestamp,
 }
 

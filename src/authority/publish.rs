@@ -158,6 +158,16 @@ impl Authority {
         Ok(Some(ocsp::respond(&issuer.ca, request, &statuses, from, until, now.to_offset())?))
     }
 
+    /// A response about one certificate of ours, and until when it can be handed on.
+    pub(super) async fn ocsp_about(&self, issuer: &Issuer, serial: &str) -> Result<(Vec<u8>, Timestamp), Error> {
+        let request = ocsp::Request::about(&issuer.ca, serial)?;
+        let status = self.status_of(issuer, serial).await?;
+        let now = self.clock.now();
+        let (from, until) = (now.before(BACKDATED).to_offset(), now.after(RESPONSE_HOLDS).to_offset());
+        let response = ocsp::respond(&issuer.ca, &request, &[status], from, until, now.to_offset())?;
+        Ok((response, now.after(RESPONSE_HOLDS / 2)))
+    }
+
     async fn status_of(&self, issuer: &Issuer, serial: &str) -> Result<Status, Error> {
         let known = self.trust.known(trust::Key::Serial(serial.to_owned())).await?;
         let Some(known) = known.filter(|known| known.certificate.issuer == Some(issuer.sha256)) else {

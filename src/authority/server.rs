@@ -34,7 +34,7 @@ impl Authority {
             && self.still_serves(&key, &certificate, &issuing).await?
         {
             self.keep_row(&certificate, "server", issuing.sha256).await?;
-            return identity(&key, &certificate, &issuing);
+            return self.identity(&key, &certificate, &issuing).await;
         }
         self.make_server(lock, &issuing).await
     }
@@ -84,7 +84,7 @@ impl Authority {
         ];
         self.record(&by, "server-certificate", details).await?;
         self.keep_row(&certificate, "server", issuing.sha256).await?;
-        let identity = identity(&key, &certificate, issuing)?;
+        let identity = self.identity(&key, &certificate, issuing).await?;
         let (folder, passphrase) = (self.folder.clone(), self.passphrase.clone());
         spawn_blocking(move || {
             let (key, certificate) = (keep::sealed(&key, &passphrase)?, certificate.to_pem());
@@ -94,15 +94,17 @@ impl Authority {
         .await??;
         Ok(identity)
     }
-}
 
-fn identity(key: &Key, certificate: &Certificate, issuing: &Issuer) -> Result<ServerIdentity, Error> {
-    let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
-    Ok(ServerIdentity {
-        chain: vec![der(certificate), der(issuing.ca.certificate())],
-        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec())),
-        renew_at: renew_at(certificate)?,
-    })
+    async fn identity(&self, key: &Key, certificate: &Certificate, issuing: &Issuer) -> Result<ServerIdentity, Error> {
+        let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
+        let (ocsp, until) = self.ocsp_about(issuing, &certificate.facts()?.serial_hex).await?;
+        Ok(ServerIdentity {
+            chain: vec![der(certificate), der(issuing.ca.certificate())],
+            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec())),
+            ocsp,
+            renew_at: renew_at(certificate)?.min(until),
+        })
+    }
 }
 
 /// When two thirds of its life are over.

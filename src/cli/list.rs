@@ -21,7 +21,7 @@ pub(super) struct Args {
 /// Lists.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let client = context.connection.client().await?;
-    let links = pages(&client, &args).await.context("cannot list the links")?;
+    let links = pages(&client, args.all, args.search.as_deref()).await.context("cannot list the links")?;
     if context.json {
         return Ok(output::json(&links)?);
     }
@@ -34,11 +34,11 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     Ok(())
 }
 
-async fn pages(client: &Client, args: &Args) -> Result<Links> {
-    let search = args.search.as_deref();
-    let mut whole = client.list(args.all, search, None).await?;
+/// All pages as one.
+pub(super) async fn pages(client: &Client, all: bool, search: Option<&str>) -> Result<Links> {
+    let mut whole = client.list(all, search, None).await?;
     while let Some(after) = whole.next.take() {
-        let page = client.list(args.all, search, Some(&after)).await?;
+        let page = client.list(all, search, Some(&after)).await?;
         // A server that answers the same page for ever must not be believed for ever.
         whole.next = page.next.filter(|next| *next != after && !page.links.is_empty());
         whole.links.extend(page.links);

@@ -10,6 +10,7 @@ mod completions;
 mod connect;
 pub mod exit;
 mod expire;
+mod export;
 mod fetch;
 mod health;
 mod info;
@@ -64,6 +65,8 @@ enum Command {
     Expire(expire::Args),
     /// Change a link's lifetime or name
     Update(update::Args),
+    /// Save all links to a folder, with an index
+    Export(export::Args),
     /// Show the server and the settings in use
     Info(info::Args),
     /// Show whom the server takes you for
@@ -99,6 +102,7 @@ impl Cli {
             Command::Stats(args) => done(Box::pin(stats::run(context, args)).await),
             Command::Expire(args) => Box::pin(expire::run(context, args)).await,
             Command::Update(args) => done(Box::pin(update::run(context, args)).await),
+            Command::Export(args) => Box::pin(export::run(context, args)).await,
             Command::Info(args) => done(Box::pin(info::run(context, args)).await),
             Command::Whoami(args) => done(Box::pin(whoami::run(context, args)).await),
             Command::Health(args) => done(Box::pin(health::run(context, args)).await),
@@ -143,6 +147,7 @@ mod tests {
             "ddrop stats",
             "ddrop expire a b c",
             "ddrop update abcd --ttl 2h -n name",
+            "ddrop export dir --all --force",
             "ddrop info",
             "ddrop whoami --json",
             "ddrop health --url https://localhost",

@@ -19,6 +19,7 @@ use crate::token::Secret;
 pub mod certificate;
 pub mod enroll;
 mod error;
+pub mod export;
 pub mod folder;
 pub mod profile;
 #[cfg(test)]

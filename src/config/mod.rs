@@ -199,7 +199,16 @@ impl Serve {
             host,
             in_force: Vec::new(),
         };
+        let anonymous_anywhere = said.text("allow_anon_public", boolean)?;
+        if serve.policy.allow_anonymous && !anonymous_anywhere && !serve.is_local() {
+            return Err(Error::OpenToAll { host: serve.host });
+        }
         Ok(Self { in_force: said.in_force, ..serve })
+    }
+
+    /// Whether only this machine can reach the server.
+    fn is_local(&self) -> bool {
+        self.address().is_ok_and(|address| address.ip().is_loopback())
     }
 
     /// The socket address to listen on.
@@ -416,6 +425,15 @@ pub enum Error {
         /// What was said.
         host: String,
     },
+    /// Anyone who reaches a public address could fill the disk with whatever they like.
+    #[error(
+        "DD_ALLOW_ANON lets everyone who can reach {host} upload without saying who they are: listen on 127.0.0.1 \
+         (DD_HOST), or set DD_ALLOW_ANON_PUBLIC=true as well if that is what you want"
+    )]
+    OpenToAll {
+        /// Where it was to listen.
+        host: String,
+    },
     /// The program asked for a setting that is not in its own table.
     #[error("'{0}' is not in the table of settings")]
     NotASetting(&'static str),
@@ -477,6 +495,25 @@ mod tests {
         let both = said(&[("api_token", "a"), ("api_token_file", "b")]);
         assert!(matches!(Serve::from_said(Said::new(), both, None), Err(Error::Exclusive(..))));
         assert!(matches!(Serve::from_said(said(&[("tls_cert", "a")]), Said::new(), None), Err(Error::Together(..))));
+    }
+
+    #[test]
+    fn anonymous_uploads_from_elsewhere_have_to_be_said_twice() {
+        let settings = |host: &str, more: &[(&'static str, &str)]| {
+            let pairs: Vec<_> =
+                [("host", host), ("allow_anon", "true")].into_iter().chain(more.iter().copied()).collect();
+            Serve::from_said(said(&pairs), Said::new(), None)
+        };
+        for host in ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"] {
+            assert!(settings(host, &[]).is_ok(), "{host}");
+        }
+        for host in ["0.0.0.0", "::", "192.0.2.1"] {
+            let error = settings(host, &[]).expect_err(host).to_string();
+            assert!(error.contains("DD_ALLOW_ANON_PUBLIC=true") && error.contains("127.0.0.1"), "{error}");
+            assert!(settings(host, &[("allow_anon_public", "true")]).is_ok_and(|serve| serve.policy.allow_anonymous));
+        }
+        let alone = Serve::from_said(said(&[("allow_anon_public", "true")]), Said::new(), None).expect("settings");
+        assert!(!alone.policy.allow_anonymous, "the second word alone opens nothing");
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("max_ttl", "TTL", Some("48h"), "Longest lifetime of a link: 90s, 30m, 2h, 7d, 4w or inf"),
     setting("cleanup_interval_seconds", "SECONDS", Some("300"), "Between two sweeps"),
     setting("allow_anon", "BOOL", Some("false"), "Callers without a certificate may upload"),
+    setting("allow_anon_public", "BOOL", Some("false"), "That also holds on an address that is not a loopback one"),
     setting("allow_untrusted", "BOOL", Some("false"), "Callers with a certificate nobody vouched for may upload"),
     setting("open_registration", "BOOL", Some("false"), "Anyone may register without an invite"),
     setting(

@@ -13,6 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::App;
 use super::connection::Connection;
 use super::problem::Problem;
+use crate::access::Denied;
 use crate::authority::Standing;
 use crate::identity::{Owner, Principal, Proof, Tier};
 use crate::tls::PeerCertificate;
@@ -211,7 +212,15 @@ impl<S: Sync> FromRequestParts<S> for Asking {
 pub(super) async fn known(State(app): State<App>, Asking(who): Asking, request: Request, next: Next) -> Response {
     match crate::access::list(&who, app.settings.policy) {
         Ok(_) => next.run(request).await,
-        Err(denied) => Problem::from(denied).into_response(),
+        Err(denied) => refusal(&app, denied).into_response(),
+    }
+}
+
+/// Where the operator has a token, who shows nothing is told what DeadDrop told its users.
+pub(super) fn refusal(app: &App, denied: Denied) -> Problem {
+    match denied {
+        Denied::Unknown if app.token().is_some() => Problem::missing_token(),
+        other => other.into(),
     }
 }
 

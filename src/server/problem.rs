@@ -30,6 +30,9 @@ struct Facts {
 pub(super) const ENROLL_HINT: &str =
     "enrol first: ask an admin for an invite (ddrop pki invite NAME) and run: ddrop cert --configure INVITE";
 
+/// DeadDrop's words, which its users' scripts may look for.
+const BAD_TOKEN: &str = "Invalid or missing token";
+
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self(Box::new(Facts { status, code, detail: detail.into(), hint: None, cause: None, header: None }))
@@ -59,8 +62,12 @@ impl Problem {
             .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ddrop\""))
     }
 
+    pub(super) fn missing_token() -> Self {
+        Self::unauthorized(BAD_TOKEN).hint(ENROLL_HINT)
+    }
+
     pub(super) fn bad_token() -> Self {
-        let mut problem = Self::unauthorized("Invalid or missing token");
+        let mut problem = Self::unauthorized(BAD_TOKEN);
         problem.0.code = "invalid_token";
         problem
     }

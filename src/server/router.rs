@@ -55,6 +55,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/pki/enroll", post(pki::enroll).layer(from_fn(unbroken)))
         .route("/pki/crl", get(pki::crl))
         .route("/pki/crl.pem", get(pki::crl_pem))
+        .route("/pki/ocsp", post(pki::ocsp))
+        .route("/pki/ocsp/{*request}", get(pki::ocsp_get))
         .route_layer(DefaultBodyLimit::max(SMALL_BODY));
 
     closed

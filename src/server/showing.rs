@@ -57,7 +57,8 @@ impl Showing {
         match &self.source {
             Source::Own => {
                 let own = self.authority.server_identity().await?;
-                Ok((Identity { chain: own.chain, key: own.key }, Seen::Due(own.renew_at)))
+                let identity = Identity { chain: own.chain, key: own.key, ocsp: Some(own.ocsp) };
+                Ok((identity, Seen::Due(own.renew_at)))
             }
             Source::Files(certificate, key) => {
                 // Before they are read: a change in between is seen at the next look.

@@ -55,6 +55,14 @@ impl Budget {
         })
     }
 
+    /// Refuses what could not be reserved now, and reserves nothing.
+    pub(super) fn check(&self, bytes: u64) -> Result<(), Error> {
+        match self.used().saturating_add(bytes) > self.capacity {
+            true => Err(Error::Full { capacity: self.capacity }),
+            false => Ok(()),
+        }
+    }
+
     /// What was reserved is not needed, or not any more.
     pub(super) fn cancel(&self, bytes: u64) {
         self.with(|s| s.reserved = s.reserved.saturating_sub(bytes));

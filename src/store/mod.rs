@@ -109,9 +109,16 @@ impl Inner {
         Ok(freed)
     }
 
-    /// Deletes what a reservation left behind; `None` if it has become a link. The row goes first: bytes without a row
-    /// are nobody's, and a row that turns out to be sealed keeps its bytes.
-    async fn abandon(&self, id: &LinkId, blob: &str) -> Result<Option<u64>, Error> {
+    /// Deletes what a reservation left behind, bytes first: on a full disk no row can be deleted before they are.
+    async fn abandon(&self, id: &LinkId, blob: &str) -> Result<u64, Error> {
+        let freed = self.blobs.remove(blob).await?;
+        self.links.release(id).await?;
+        Ok(freed)
+    }
+
+    /// The same when it may have been sealed, although whoever sealed it was told that this failed: `None` if it was.
+    /// The row goes first, since one that turns out to be sealed must keep its bytes.
+    async fn abandon_unless_sealed(&self, id: &LinkId, blob: &str) -> Result<Option<u64>, Error> {
         if !self.links.release(id).await? {
             return Ok(None);
         }
@@ -201,6 +208,18 @@ impl Store {
         let store = Self { inner: Arc::new(inner) };
         store.recount().await?;
         Ok(store)
+    }
+
+    /// Whether so many bytes could be uploaded now: for a caller who wants to be told before the first one is sent.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] or [`Error::Full`].
+    pub fn could_take(&self, bytes: u64) -> Result<(), Error> {
+        let limit = self.inner.max_file_size;
+        if bytes > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        self.inner.budget.check(bytes)
     }
 
     /// Reserves room and an id. `declared`: the length, when it is known; room for it is reserved at once.

@@ -1,7 +1,8 @@
 //! Reclaims what is over, in small batches, so that no request waits.
 
-use super::ledger::Writer;
+use super::ledger::{Phase, Writer};
 use super::{Error, REMEMBERED, Store};
+use crate::link::LinkId;
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,19 +69,27 @@ impl Store {
     }
 
     async fn sweep_abandoned(&self, swept: &mut Swept) -> Result<(), Error> {
-        let running = self.inner.with_running(|running| running.clone());
         for pending in self.inner.links.pending().await? {
             let abandoned = match pending.writer {
-                Writer::This => !running.contains(&pending.id),
+                Writer::This => self.is_given_up(&pending.id).await?,
                 Writer::Alive => false,
                 Writer::Dead => true,
             };
-            if abandoned && let Some(freed) = self.inner.abandon(&pending.id, &pending.blob).await? {
-                swept.bytes += freed;
+            if abandoned {
+                swept.bytes += self.inner.abandon(&pending.id, &pending.blob).await?;
                 swept.abandoned += 1;
             }
         }
         Ok(())
+    }
+
+    /// Whether an upload of this process has ended without becoming a link. The row is read after it is known not to be
+    /// running any more: only then does it say what became of it.
+    async fn is_given_up(&self, id: &LinkId) -> Result<bool, Error> {
+        if self.inner.with_running(|running| running.contains(id)) {
+            return Ok(false);
+        }
+        Ok(self.inner.links.find(id).await?.is_some_and(|row| row.phase == Phase::Pending))
     }
 
     /// A file has its row before it has its first byte, so one without a row is nobody's.

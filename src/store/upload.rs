@@ -23,6 +23,8 @@ pub struct Upload {
     declared: Option<u64>,
     came: u64,
     reserved: u64,
+    /// Whether its row may have become a link.
+    sealing: bool,
 }
 
 /// Room is reserved in steps of this many bytes when the length is not known.
@@ -52,7 +54,8 @@ impl Upload {
         };
         inner.with_running(|running| running.insert(link.clone()));
         // From here on dropping it cleans up.
-        let mut upload = Self { inner, draft, link, owner, blob, writer: None, declared, came: 0, reserved };
+        let mut upload =
+            Self { inner, draft, link, owner, blob, writer: None, declared, came: 0, reserved, sealing: false };
         let row = ledger::Reservation {
             id: upload.link.clone(),
             kind: upload.draft.kind,
@@ -157,6 +160,7 @@ impl Upload {
             expires_at: self.draft.ttl.from(now),
             burn: self.draft.burn,
         };
+        self.sealing = true;
         self.inner.links.seal(&link).await?;
         self.inner.cache.forget(&self.link);
         self.inner.budget.settle(self.reserved, self.came);
@@ -173,14 +177,16 @@ impl Drop for Upload {
             return;
         }
         let (inner, id, blob) = (Arc::clone(&self.inner), self.link.clone(), std::mem::take(&mut self.blob));
-        let (reserved, came, writer) = (self.reserved, self.came, self.writer.take());
+        let (reserved, came, sealing, writer) = (self.reserved, self.came, self.sealing, self.writer.take());
         let clean = async move {
             if let Some(writer) = writer {
                 writer.abort().await;
             }
-            let cleaned = inner.abandon(&id, &blob).await;
+            let cleaned = match sealing {
+                true => inner.abandon_unless_sealed(&id, &blob).await,
+                false => inner.abandon(&id, &blob).await.map(Some),
+            };
             match cleaned {
-                // The link was sealed, although whoever sealed it was told that this failed.
                 Ok(None) => inner.budget.settle(reserved, came),
                 // Only after the bytes are gone is the room free again; what could not be deleted the sweeper counts.
                 Ok(Some(_)) | Err(_) => inner.budget.cancel(reserved),

@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -24,6 +24,8 @@ pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     /// Its key.
     pub key: PrivateKeyDer<'static>,
+    /// An OCSP response about the leaf, for clients that ask for one (RFC 6066 section 8).
+    pub ocsp: Option<Vec<u8>>,
 }
 
 impl Identity {
@@ -41,7 +43,7 @@ impl Identity {
             return Err(Error::NoCertificate { path: certificate.to_owned() });
         }
         let key = PrivateKeyDer::from_pem_file(key).map_err(|source| unreadable(key, source))?;
-        Ok(Self { chain, key })
+        Ok(Self { chain, key, ocsp: None })
     }
 }
 
@@ -57,12 +59,24 @@ pub enum ClientCertificate {
 /// The server's half of TLS, with a configuration that can be replaced while connections are open. Cheap to clone.
 #[derive(Clone)]
 pub struct Terminator {
-    current: Arc<ArcSwap<ServerConfig>>,
+    current: Arc<ArcSwap<Current>>,
     client: ClientCertificate,
 }
 
-/// How long a session ticket can be used: ring's ticketer makes new keys twice as often.
-pub const TICKET_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+struct Current {
+    config: Arc<ServerConfig>,
+    shown: Arc<Shown>,
+}
+
+/// What is shown: the certificate, its key, and an OCSP response, which is replaced more often than they are.
+#[derive(Debug)]
+struct Shown(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
 
 impl Terminator {
     /// Starts with this identity.
@@ -70,43 +84,57 @@ impl Terminator {
     /// # Errors
     /// When the key does not belong to the certificate or is of a kind ring cannot use.
     pub fn new(identity: Identity, client: ClientCertificate) -> Result<Self, Error> {
-        let config = configuration(identity, client)?;
-        Ok(Self { current: Arc::new(ArcSwap::from_pointee(config)), client })
+        let current = Current::new(certified(identity)?, client)?;
+        Ok(Self { current: Arc::new(ArcSwap::from_pointee(current)), client })
     }
 
-    /// Uses another identity for connections accepted from now on. Its tickets are its own: no session begun under
-    /// the old identity can be resumed.
+    /// Shows another identity to connections accepted from now on. If its certificate is another one, so are its
+    /// tickets: no session begun under the old certificate can be resumed.
     ///
     /// # Errors
     /// As [`Terminator::new`]; the old identity then stays in use.
     pub fn replace(&self, identity: Identity) -> Result<(), Error> {
-        self.current.store(Arc::new(configuration(identity, self.client)?));
+        let key = certified(identity)?;
+        let current = self.current.load();
+        if current.shown.0.load().cert == key.cert {
+            current.shown.0.store(Arc::new(key));
+        } else {
+            self.current.store(Arc::new(Current::new(key, self.client)?));
+        }
         Ok(())
     }
 
     /// What the next connection is to use.
     pub fn current(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
+        Arc::clone(&self.current.load().config)
     }
 }
 
-fn configuration(identity: Identity, client: ClientCertificate) -> Result<ServerConfig, Error> {
-    let provider = Arc::new(provider());
-    let verifier = possession::Verifier::new(&provider, client);
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(Error::Tls)?
-        .with_client_cert_verifier(Arc::new(verifier))
-        .with_single_cert(identity.chain, identity.key)
-        .map_err(Error::Tls)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ignore_client_order = true;
-    // Tickets carry the session, so the server keeps nothing per session.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(Error::Tls)?;
-    config.send_tls13_tickets = 1;
-    config.max_early_data_size = 0;
-    Ok(config)
+fn certified(identity: Identity) -> Result<CertifiedKey, Error> {
+    let mut key = CertifiedKey::from_der(identity.chain, identity.key, &provider()).map_err(Error::Tls)?;
+    key.ocsp = identity.ocsp;
+    Ok(key)
+}
+
+impl Current {
+    fn new(key: CertifiedKey, client: ClientCertificate) -> Result<Self, Error> {
+        let shown = Arc::new(Shown(ArcSwap::from_pointee(key)));
+        let provider = Arc::new(provider());
+        let verifier = possession::Verifier::new(&provider, client);
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(Error::Tls)?
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::<Shown>::clone(&shown));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ignore_client_order = true;
+        // Tickets carry the session, so the server keeps nothing per session.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(Error::Tls)?;
+        config.send_tls13_tickets = 1;
+        config.max_early_data_size = 0;
+        Ok(Self { config: Arc::new(config), shown })
+    }
 }
 
 /// ring, with the cipher that is quickest on hardware that has AES first.

@@ -5,11 +5,13 @@
 
 mod app;
 mod caller;
+mod deaddrop;
 mod deadlines;
 mod enroll;
 mod fetch;
 mod identity;
 mod limits;
 mod owners;
+mod publish;
 mod upload;
 mod wire;

@@ -1,6 +1,8 @@
 //! Bytes out: whole, or the range that was asked for.
 
-use axum::body::Body;
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -49,12 +51,14 @@ async fn answer(app: &App, id: &str, method: &Method, headers: &HeaderMap) -> Re
     let link = find(app, id).await?;
     let etag = format!("\"{}\"", link.sha256);
     if says(headers, header::IF_NONE_MATCH).is_some_and(|tags| matches(tags, &etag)) {
-        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        // An empty body would be given the length 0, which is not the content's (RFC 9110 section 8.6).
+        let unsaid = futures_util::stream::empty::<Result<Bytes, Infallible>>();
+        let mut response = (StatusCode::NOT_MODIFIED, Body::from_stream(unsaid)).into_response();
         describe(response.headers_mut(), &link, &etag);
         return Ok(response);
     }
     let range = match says(headers, header::RANGE) {
-        // For any other method the header means nothing (RFC 9110 section 14.2).
+        // Ranges are defined for GET only (RFC 9110 section 14.2).
         Some(range) if method == Method::GET && may_range(headers, &etag) => parse_range(range, link.size),
         _ => Range::Whole,
     };

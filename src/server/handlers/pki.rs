@@ -7,6 +7,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json as JsonBody};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 
 use super::Json;
 use super::render::Base;
@@ -241,13 +243,40 @@ pub(in crate::server) async fn withdraw_invite(
     }
 }
 
+/// How long caches may keep what is published, in seconds: a revocation bites here at once, elsewhere after this.
+const PUBLISHED: &str = "public, max-age=300";
+
+fn published(kind: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(PUBLISHED));
+    response
+}
+
 /// `GET /pki/crl`, in DER (RFC 5280 section 5).
 pub(in crate::server) async fn crl(State(app): State<App>) -> Result<Response, Problem> {
-    let der = app.authority.crl().await?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/pkix-crl"))], der).into_response())
+    Ok(published("application/pkix-crl", app.authority.crl().await?))
 }
 
 /// `GET /pki/crl.pem`: the lists of every CA of ours, for programs that want them all in one file.
 pub(in crate::server) async fn crl_pem(State(app): State<App>) -> Result<Response, Problem> {
-    Ok(pem(app.authority.crl_pem().await?))
+    Ok(published(PEM_FILE, app.authority.crl_pem().await?))
 }
+
+/// `POST /pki/ocsp` (RFC 6960 appendix A.1). What is wrong with a request is said in the response.
+pub(in crate::server) async fn ocsp(State(app): State<App>, body: Body) -> Result<Response, Problem> {
+    let request = small(body, pki::ocsp::LONGEST).await?;
+    let mut response = published(OCSP_RESPONSE, app.authority.ocsp(&request).await);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// `GET /pki/ocsp/{request}`: the request in base64 (RFC 6960 appendix A.1, RFC 5019 section 5), which caches can keep.
+pub(in crate::server) async fn ocsp_get(State(app): State<App>, Path(request): Path<String>) -> Response {
+    // What is no base64 is no request either, and the responder says so.
+    let request = BASE64_STANDARD.decode(request.trim_start_matches('/')).unwrap_or_default();
+    published(OCSP_RESPONSE, app.authority.ocsp(&request).await)
+}
+
+const OCSP_RESPONSE: &str = "application/ocsp-response";

@@ -10,11 +10,11 @@ use serde::Deserialize;
 
 use super::Query;
 use super::render::{self, Base};
-use crate::access;
+use crate::access::{self, Create, Permit};
 use crate::identity::Principal;
 use crate::link::{Draft, FileName, Kind, Link};
 use crate::server::App;
-use crate::server::authenticate::Asking;
+use crate::server::authenticate::{Asking, refusal};
 use crate::server::body::{Ration, Rationed, is_stalled, is_wordy};
 use crate::server::problem::Problem;
 use crate::store::Upload;
@@ -118,7 +118,7 @@ fn created_text(base: &Base, link: &Link) -> Response {
 }
 
 async fn from_body(app: &App, who: &Principal, draft: Draft, body: Body) -> Result<Link, Problem> {
-    let permit = access::create(who, app.settings.policy)?;
+    let permit = permit(app, who)?;
     let declared = body.size_hint().exact();
     let mut upload = app.store.begin(permit, draft, declared).await?;
     let mut pieces = body.into_data_stream();
@@ -128,6 +128,10 @@ async fn from_body(app: &App, who: &Principal, draft: Draft, body: Body) -> Resu
     Ok(upload.finish().await?)
 }
 
+fn permit(app: &App, who: &Principal) -> Result<Permit<Create>, Problem> {
+    access::create(who, app.settings.policy).map_err(|denied| refusal(app, denied))
+}
+
 fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
     if is_stalled(error) { Problem::stalled() } else { Problem::interrupted() }
 }
@@ -135,10 +139,9 @@ fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
 /// The parts may come in any order; what the query says holds where the form is silent.
 async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request) -> Result<Link, Problem> {
     // Asked before the body is read, and again for the permit that the upload itself needs.
-    access::create(who, app.settings.policy)?;
-    let form_size = request.body().size_hint().exact();
-    if form_size.is_some_and(|size| size > app.settings.max_file_size.saturating_add(FORM_OVERHEAD.unsigned_abs())) {
-        return Err(Problem::too_large(app.settings.max_file_size));
+    permit(app, who)?;
+    if let Some(size) = request.body().size_hint().exact() {
+        app.store.could_take(size.saturating_sub(FORM_OVERHEAD.unsigned_abs()))?;
     }
     let ration = Ration::of(FORM_OVERHEAD);
     let request = request.map(|body| Body::new(Rationed::new(body, ration.clone())));
@@ -147,6 +150,7 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
         .map_err(|error| Problem::bad_request(format!("the multipart form cannot be read: {}", error.body_text())))?;
     let mut received: Option<(Upload, Option<String>)> = None;
     while let Some(field) = form.next_field().await.map_err(form_error)? {
+        ration.handed_out(0);
         match field.name().unwrap_or_default() {
             "file" if received.is_some() => return Err(Problem::bad_request("the form has two parts 'file'")),
             "file" => {
@@ -157,18 +161,17 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
                     ttl: wish.ttl.clone(),
                     burn: wish.burn.clone(),
                 };
-                let permit = access::create(who, app.settings.policy)?;
-                let mut upload = app.store.begin(permit, named.draft(app, Kind::File, mime)?, None).await?;
+                let mut upload = app.store.begin(permit(app, who)?, named.draft(app, Kind::File, mime)?, None).await?;
                 let mut field = field;
                 while let Some(piece) = field.chunk().await.map_err(form_error)? {
-                    ration.give_back(piece.len());
+                    ration.handed_out(piece.len());
                     upload.write(piece).await?;
                 }
                 received = Some((upload, file_name));
             }
-            "ttl" => wish.ttl = Some(text(field).await?),
-            "name" => wish.name = Some(text(field).await?),
-            "burn" => wish.burn = Some(text(field).await?),
+            "ttl" => wish.ttl = Some(text(field, &ration).await?),
+            "name" => wish.name = Some(text(field, &ration).await?),
+            "burn" => wish.burn = Some(text(field, &ration).await?),
             other => {
                 let other: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
                 return Err(Problem::bad_request(format!("the form has a part '{other}' this server does not know"))
@@ -188,9 +191,10 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
 /// What a form may have beside its file: boundaries, part headers, the other parts.
 const FORM_OVERHEAD: i64 = 64 * 1024;
 
-async fn text(mut field: axum::extract::multipart::Field<'_>) -> Result<String, Problem> {
+async fn text(mut field: axum::extract::multipart::Field<'_>, ration: &Ration) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     while let Some(piece) = field.chunk().await.map_err(form_error)? {
+        ration.handed_out(0);
         if bytes.len() + piece.len() > LONGEST_FIELD {
             return Err(Problem::bad_request(format!("a part of the form is longer than {LONGEST_FIELD} bytes")));
         }
