@@ -20,6 +20,12 @@ pub mod header {
     pub const CERTIFICATE_EXPIRES: &str = "x-certificate-expires";
     /// `1` when the certificate's client is an admin, else `0`.
     pub const IS_ADMIN: &str = "x-is-admin";
+    /// The password of a PKCS#12 file in the body.
+    pub const PKCS12_PASSWORD: &str = "x-pkcs12-password";
+    /// The token of a challenge, back with its solution.
+    pub const POW_TOKEN: &str = "x-pow-token";
+    /// The solution of a challenge.
+    pub const POW_SOLUTION: &str = "x-pow-solution";
     /// RFC 9530.
     pub const REPR_DIGEST: &str = "repr-digest";
 }
@@ -321,4 +327,46 @@ pub struct Issued {
     pub fingerprint_sha1: String,
     /// When it ends.
     pub expires_at: Timestamp,
+}
+
+/// A proof of work that is asked for. Without one only `enabled` and `difficulty` are there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Whether one is asked for.
+    pub enabled: bool,
+    /// Zero bits the SHA-256 of `nonce`, a colon and the solution in decimal has to begin with.
+    pub difficulty: u8,
+    /// 32 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+    /// What is asked for when nothing unusual goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_difficulty: Option<u8>,
+    /// Whether more than that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elevated: Option<bool>,
+    /// Until when a solution is taken, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<i64>,
+    /// What has to come back as `X-PoW-Token`, beside `X-PoW-Solution`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// `POST /register`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Register {
+    /// The name of the client to be; made up when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_name: Option<String>,
+}
+
+/// `POST /pki/trust`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// SHA-256 of the certificate.
+    pub fingerprint: String,
+    /// The name of the client it is to be of.
+    pub name: String,
 }

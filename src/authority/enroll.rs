@@ -93,14 +93,18 @@ impl Authority {
         let invite = self.trust.invite_by_hash(secret.hash()).await?.ok_or(Error::InviteUnknown)?;
         still_open(&invite, now)?;
         let request = Request::from_pem(csr_pem)?;
-        let (client, new) = self.invited(&invite, now).await?;
-        let deed = Deed { what: "enroll", invite: Some(invite.id.clone()), new, lifetime: self.config.client_lifetime };
-        match self.certify(from, deed, client, request.key()).await {
-            // Somebody was faster since it was looked at: say what became of it.
-            Err(Error::InviteUsed) => {
+        let enrolled = async {
+            let (client, new) = self.invited(&invite, now).await?;
+            let lifetime = self.config.client_lifetime;
+            let deed = Deed { what: "enroll", invite: Some(invite.id.clone()), new, lifetime };
+            self.certify(from, deed, client, request.key()).await
+        };
+        match enrolled.await {
+            // Somebody may have been faster since it was looked at, and have the name by now: say what became of it.
+            Err(error @ (Error::InviteUsed | Error::NameTaken(_))) => {
                 let invite = self.trust.invite_by_hash(secret.hash()).await?.ok_or(Error::InviteUnknown)?;
                 still_open(&invite, self.clock.now())?;
-                Err(Error::InviteUsed)
+                Err(error)
             }
             other => other,
         }
@@ -142,7 +146,7 @@ pub(super) fn check_name(name: &str) -> Result<(), Error> {
     let good = (1..=64).contains(&name.chars().count())
         && name.trim() == name
         && !name.chars().any(|c| c.is_control() || matches!(c, '/' | ',' | ':') || deceives(c))
-        && !matches!(name, "operator" | "nobody" | "server");
+        && !matches!(name, "operator" | "nobody" | "server" | "invite" | "token");
     if good { Ok(()) } else { Err(Error::Name(shown(name))) }
 }
 

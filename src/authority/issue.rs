@@ -103,13 +103,26 @@ impl Authority {
         admin: bool,
         csr: Option<&str>,
     ) -> Result<(Issued, Option<Bundle>), Error> {
-        check_name(name)?;
         let lifetime = lifetime(days, self.config.client_lifetime)?;
+        self.make_client(by, "issue", name, lifetime, admin, csr).await
+    }
+
+    /// A new client and its certificate, for the key of a signing request or for one that is made here.
+    pub(super) async fn make_client(
+        &self,
+        by: &Actor,
+        what: &'static str,
+        name: &str,
+        lifetime: Duration,
+        admin: bool,
+        csr: Option<&str>,
+    ) -> Result<(Issued, Option<Bundle>), Error> {
+        check_name(name)?;
         if self.trust.client_named(name).await?.is_some() {
             return Err(Error::NameTaken(name.to_owned()));
         }
         let client = new_client(name, admin, self.clock.now())?;
-        let deed = Deed { what: "issue", invite: None, new: true, lifetime };
+        let deed = Deed { what, invite: None, new: true, lifetime };
         if let Some(csr) = csr {
             let request = Request::from_pem(csr)?;
             return Ok((self.certify(by, deed, client, request.key()).await?, None));

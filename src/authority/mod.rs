@@ -34,6 +34,7 @@ pub mod listing;
 mod names;
 mod publish;
 mod refusals;
+mod register;
 mod revoke;
 mod server;
 
@@ -186,6 +187,8 @@ pub struct Authority {
     refusals: Refusals,
     /// Held while a line is written, so that the head that is kept is that of the last line.
     recording: Mutex<()>,
+    /// Held while someone registers, so that only one is the first.
+    registering: Mutex<()>,
 }
 
 /// What anyone may know of the authority.
@@ -280,6 +283,7 @@ impl Authority {
             lists: Mutex::default(),
             refusals: Refusals::default(),
             recording: Mutex::default(),
+            registering: Mutex::default(),
             config,
             trust,
             clock,

@@ -184,7 +184,7 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
     .await
     .context("cannot open the certificate authority")?;
     let token = settings.token.read()?;
-    let app = App::from(Parts {
+    let app = App::new(Parts {
         store,
         authority: Arc::new(authority),
         clock: Arc::clone(clock),
@@ -199,9 +199,10 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
             tls: true,
             web_pki: settings.tls_files.is_some(),
             open_registration: settings.open_registration,
+            register_difficulty: settings.register_difficulty,
         },
         token: ArcSwapOption::from(token.map(Arc::new)),
-    });
+    })?;
     let source = match &settings.tls_files {
         Some((certificate, key)) => Source::Files(certificate.clone(), key.clone()),
         None => Source::Own,

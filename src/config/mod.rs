@@ -20,7 +20,9 @@ mod table;
 mod values;
 
 pub use table::{SETTINGS, Setting};
-use values::{boolean, count, days, default_names, machine_name, names, path, permitted, positive, public_url};
+use values::{
+    boolean, count, days, default_names, difficulty, machine_name, names, path, permitted, positive, public_url,
+};
 
 /// Where a value was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +86,8 @@ pub struct Serve {
     pub policy: Policy,
     /// Whether anyone may register without an invite.
     pub open_registration: bool,
+    /// Zero bits the proof of work of a registration has; 0 asks for none.
+    pub register_difficulty: u8,
     /// A file with the passphrase of the CA keys.
     pub ca_passphrase_file: Option<PathBuf>,
     /// How long client certificates live.
@@ -182,6 +186,7 @@ impl Serve {
                 allow_untrusted: said.text("allow_untrusted", boolean)?,
             },
             open_registration: said.text("open_registration", boolean)?,
+            register_difficulty: said.text("register_pow_difficulty", difficulty)?,
             ca_passphrase_file: said.optional("ca_passphrase_file", path)?,
             client_lifetime: Duration::from_secs(said.text("client_cert_days", days)?.saturating_mul(24 * 3600)),
             limits: Limits {
@@ -477,6 +482,7 @@ mod tests {
             ("public_url", "ftp://x"),
             ("max_connections", "-1"),
             ("client_cert_days", "99999"),
+            ("register_pow_difficulty", "41"),
         ] {
             let error = Serve::from_said(Said::new(), said(&[(key, value)]), None).expect_err(key).to_string();
             let name = format!("DD_{}", key.to_ascii_uppercase());

@@ -57,6 +57,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("allow_anon_public", "BOOL", Some("false"), "That also holds on an address that is not a loopback one"),
     setting("allow_untrusted", "BOOL", Some("false"), "Callers with a certificate nobody vouched for may upload"),
     setting("open_registration", "BOOL", Some("false"), "Anyone may register without an invite"),
+    setting("register_pow_difficulty", "BITS", Some("24"), "Proof of work of a registration in bits; 0 asks for none"),
     setting(
         "ca_permitted_names",
         "NAME,...",

@@ -29,6 +29,11 @@ pub(super) fn days(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "a whole number of days from 1 to 3650".to_owned())
 }
 
+/// Beyond 40 bits nobody comes to an end.
+pub(super) fn difficulty(text: &str) -> Result<u8, String> {
+    text.parse().ok().filter(|bits| *bits <= 40).ok_or_else(|| "a whole number of bits from 0 to 40".to_owned())
+}
+
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),

@@ -18,7 +18,11 @@ use crate::link::Lifetimes;
 use crate::store::Store;
 use crate::tls::Terminator;
 use crate::token::Secret;
+use crate::units;
 
+use admission::Admission;
+
+mod admission;
 mod authenticate;
 mod body;
 mod connection;
@@ -57,11 +61,18 @@ pub struct Settings {
     pub web_pki: bool,
     /// Whether anyone may register without an invite.
     pub open_registration: bool,
+    /// Zero bits the proof of work of a registration has; 0 asks for none.
+    pub register_difficulty: u8,
 }
 
 /// What requests are answered from. Cheap to clone, which every layer does for every request.
 #[derive(Clone)]
-pub struct App(Arc<Parts>);
+pub struct App(Arc<Whole>);
+
+struct Whole {
+    parts: Parts,
+    admission: Admission,
+}
 
 /// What an [`App`] is made of.
 pub struct Parts {
@@ -77,21 +88,27 @@ pub struct Parts {
     pub token: ArcSwapOption<Secret>,
 }
 
-impl From<Parts> for App {
-    fn from(parts: Parts) -> Self {
-        Self(Arc::new(parts))
-    }
-}
-
 impl Deref for App {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.0.parts
     }
 }
 
 impl App {
+    /// Puts it together.
+    ///
+    /// # Errors
+    /// When the operating system gives no random bytes.
+    pub fn new(parts: Parts) -> Result<Self, units::Error> {
+        Ok(Self(Arc::new(Whole { parts, admission: Admission::new()? })))
+    }
+
+    fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
     fn token(&self) -> Option<Arc<Secret>> {
         self.token.load_full()
     }

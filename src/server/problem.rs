@@ -7,6 +7,7 @@ use axum::extract::multipart::MultipartError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::abuse::{Limited, Refused};
 use crate::access::Denied;
 use crate::{api, authority, link, store, units};
 
@@ -147,6 +148,37 @@ impl Problem {
             .hint("expire links that are no longer needed, or ask the operator for more room (DD_MAX_STORAGE_MB)")
     }
 
+    /// Proof of work is asked for, and there is none.
+    pub(super) fn no_work() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "pow_required", "Proof-of-work required")
+            .hint("ask GET /register/challenge, find a solution, send both as X-PoW-Token and X-PoW-Solution")
+    }
+
+    pub(super) fn registration_closed() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "registration_closed", "this server takes no one without an invite")
+            .hint(ENROLL_HINT)
+    }
+
+    pub(super) fn not_a_client() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not_a_client", "only a client's certificate can be renewed").hint(ENROLL_HINT)
+    }
+
+    /// What was made here cannot be read back.
+    pub(super) fn unreadable(cause: &dyn std::error::Error) -> Self {
+        Self::internal(cause)
+    }
+
+    /// Whether it was an invite that would not do.
+    pub(super) fn is_about_an_invite(&self) -> bool {
+        matches!(self.0.code, "invite_unknown" | "invite_used" | "invite_expired" | "invite_withdrawn")
+    }
+
+    /// The same failure, for programs that know HTTP Basic.
+    pub(super) fn ask_basic(mut self) -> Self {
+        self.0.status = StatusCode::UNAUTHORIZED;
+        self.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"ddrop\", charset=\"UTF-8\""))
+    }
+
     /// The stable word.
     pub(super) fn code(&self) -> &'static str {
         self.0.code
@@ -217,6 +249,28 @@ impl From<Denied> for Problem {
             Denied::Untrusted => forbidden("untrusted").hint(ENROLL_HINT),
             Denied::NotOwner => forbidden("not_owner").hint("ask its owner, or an admin"),
             Denied::NotAdmin => forbidden("not_admin").hint("ask an admin to do it"),
+        }
+    }
+}
+
+impl From<Limited> for Problem {
+    fn from(limited: Limited) -> Self {
+        let seconds = limited.retry_after.as_millis().div_ceil(1000).max(1);
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", limited.to_string())
+            .hint(format!("try again in {seconds} s"));
+        match HeaderValue::try_from(seconds.to_string()) {
+            Ok(value) => problem.header(header::RETRY_AFTER, value),
+            Err(_) => problem,
+        }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Token | Refused::Expired | Refused::TooEasy | Refused::Wrong | Refused::Spent => {
+                Self::new(StatusCode::BAD_REQUEST, "pow_failed", "Proof-of-work failed").hint(refused.to_string())
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 use super::App;
 use super::authenticate::{authenticate, known};
 use super::body::Pacing;
-use super::handlers::{fetch, health, links, pki, stats, upload, whoami};
+use super::handlers::{est, fetch, health, links, ocsp, pki, register, stats, upload, whoami};
 use super::problem::Problem;
 use super::same_site::same_site;
 use super::trace::trace;
@@ -27,6 +27,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/stats", get(stats::stats))
         .route("/pki/ca", post(pki::make_ca))
         .route("/pki/renew", post(pki::renew).layer(from_fn(unbroken)))
+        .route("/.well-known/est/simplereenroll", post(est::reenroll).layer(from_fn(unbroken)))
         .route("/pki/issue", post(pki::issue).layer(from_fn(unbroken)))
         .route("/pki/certs", get(pki::certificates))
         .route("/pki/revoke", post(pki::revoke).layer(from_fn(unbroken)))
@@ -53,10 +54,16 @@ pub(super) fn router(app: App) -> Router {
         .route("/pki/ca.crt", get(pki::root))
         .route("/pki/chain.crt", get(pki::chain))
         .route("/pki/enroll", post(pki::enroll).layer(from_fn(unbroken)))
-        .route("/pki/crl", get(pki::crl))
-        .route("/pki/crl.pem", get(pki::crl_pem))
-        .route("/pki/ocsp", post(pki::ocsp))
-        .route("/pki/ocsp/{*request}", get(pki::ocsp_get))
+        .route("/.well-known/est/cacerts", get(est::cacerts))
+        .route("/.well-known/est/csrattrs", get(est::csrattrs))
+        .route("/.well-known/est/simpleenroll", post(est::enroll).layer(from_fn(unbroken)))
+        .route("/register", post(register::register).layer(from_fn(unbroken)))
+        .route("/register/challenge", get(register::challenge))
+        .route("/csr", post(register::sign).layer(from_fn(unbroken)))
+        .route("/pki/crl", get(ocsp::crl))
+        .route("/pki/crl.pem", get(ocsp::crl_pem))
+        .route("/pki/ocsp", post(ocsp::post))
+        .route("/pki/ocsp/{*request}", get(ocsp::get))
         .route_layer(DefaultBodyLimit::max(SMALL_BODY));
 
     closed

@@ -52,6 +52,7 @@ impl Default for Setup {
                 tls: true,
                 web_pki: false,
                 open_registration: false,
+                register_difficulty: 8,
             },
             max_storage: 16 * 1024 * 1024,
             token: None,
@@ -65,6 +66,8 @@ pub struct TestApp {
     pub clock: Manual,
     pub address: SocketAddr,
     pub app: App,
+    pub tls: Terminator,
+    pub showing: Showing,
     folder: TempDir,
     running: Option<Running>,
 }
@@ -99,16 +102,17 @@ impl TestApp {
         let identity = showing.load().await.expect("a certificate");
         let tls = Terminator::new(identity, setup.client_certificate).expect("a usable certificate");
         let token = setup.token.map(|text| Arc::new(Secret::from_given(text.to_owned())));
-        let app = App::from(Parts {
+        let app = App::new(Parts {
             store,
             authority,
             clock: shared,
             settings: setup.settings,
             token: ArcSwapOption::from(token),
-        });
+        })
+        .expect("random bytes");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let running = Running::start(app.clone(), tls, showing, listener).expect("started");
-        Self { clock, address: running.address, app, folder, running: Some(running) }
+        let running = Running::start(app.clone(), tls.clone(), showing.clone(), listener).expect("started");
+        Self { clock, address: running.address, app, tls, showing, folder, running: Some(running) }
     }
 
     pub fn folder(&self) -> &Path {

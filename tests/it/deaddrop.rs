@@ -217,6 +217,27 @@ async fn d9_d10_who_asks_first_is_told_before_sending_also_with_a_form() {
     app.close().await;
 }
 
+/// What reads forms may run ahead of what is written: that must never be taken for too much beside the file.
+#[tokio::test]
+async fn d1_a_large_form_comes_in_pieces_of_any_size() {
+    let mut setup = Setup::default();
+    setup.settings.max_file_size = 8 * 1024 * 1024;
+    let app = TestApp::with(setup).await;
+    let alice = app.client("alice").await;
+    let whole = form(&[("name=\"file\"; filename=\"a\"", &vec![7; 6 * 1024 * 1024])]);
+    for size in [1000, 64 * 1024, 300_000, 2 * 1024 * 1024] {
+        let pieces: Vec<Result<Vec<u8>, std::io::Error>> = whole.chunks(size).map(|c| Ok(c.to_vec())).collect();
+        let request = alice.request(Method::POST, "/api/upload");
+        let request = request.header("content-type", "multipart/form-data; boundary=edge");
+        let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
+        let answer = request.body(body).send().await.expect("answered");
+        assert_eq!(answer.status(), StatusCode::CREATED, "in pieces of {size}");
+        let link: api::Link = answer.json().await.expect("a link");
+        assert_eq!(alice.status(Method::DELETE, &format!("/api/links/{}", link.id)).await, StatusCode::OK);
+    }
+    app.close().await;
+}
+
 #[tokio::test]
 async fn d9_a_form_of_unknown_length_is_cut_off_at_the_limit() {
     let app = TestApp::start().await;

@@ -1,17 +1,21 @@
 //! The server from outside, over real TLS on a free port, with a clock that moves only when told to.
 
 #![allow(unreachable_pub, reason = "one binary: what its modules share is for nobody else")]
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod admission;
 mod app;
 mod caller;
 mod deaddrop;
 mod deadlines;
 mod enroll;
+mod est;
 mod fetch;
 mod identity;
 mod limits;
+mod ocsp;
 mod owners;
 mod publish;
+mod register;
 mod upload;
 mod wire;

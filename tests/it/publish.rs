@@ -61,7 +61,7 @@ async fn ocsp_can_be_asked_by_get_and_nonsense_is_answered() {
     let path = format!("/pki/ocsp/{}", text.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D"));
     let answer = app.anonymous().get(&path).await;
     assert_eq!(answer.headers()["content-type"], "application/ocsp-response");
-    assert_eq!(answer.headers()["cache-control"], "public, max-age=300");
+    assert_eq!(answer.headers()["cache-control"], "public, max-age=300, no-transform, must-revalidate");
     std::fs::write(folder.path().join("response.der"), answer.bytes().await.expect("bytes")).expect("written");
     let read =
         ["ocsp", "-respin", "response.der", "-CAfile", "root.pem", "-issuer", "issuing.pem", "-cert", "client.pem"];

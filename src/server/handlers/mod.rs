@@ -1,9 +1,12 @@
 //! One file per deed.
 
+pub(super) mod est;
 pub(super) mod fetch;
 pub(super) mod health;
 pub(super) mod links;
+pub(super) mod ocsp;
 pub(super) mod pki;
+pub(super) mod register;
 mod render;
 pub(super) mod stats;
 pub(super) mod upload;

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json as JsonBody};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 
 use super::Json;
 use super::render::Base;
@@ -16,6 +14,7 @@ use super::upload::small;
 use crate::authority::{Actor, InviteFor, Issued, Which, listing};
 use crate::identity::{Owner, Principal, Sha1, Sha256};
 use crate::server::App;
+use crate::server::admission;
 use crate::server::authenticate::{Anyone, Asking, InviteSecret};
 use crate::server::problem::{ENROLL_HINT, Problem};
 use crate::token;
@@ -25,13 +24,14 @@ use crate::{access, api};
 /// Bytes a signing request may have: RSA-4096 with every attribute in use stays under 4 KiB.
 const LARGEST_REQUEST: usize = 16 * 1024;
 
-const PEM_FILE: &str = "application/x-pem-file";
+/// The media type of PEM.
+pub(super) const PEM_FILE: &str = "application/x-pem-file";
 
-fn actor(who: &Principal) -> Actor {
+pub(super) fn actor(who: &Principal) -> Actor {
     Actor { name: who.name.clone().unwrap_or_else(|| "nobody".to_owned()), address: who.address }
 }
 
-fn pem(text: String) -> Response {
+pub(super) fn pem(text: String) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static(PEM_FILE))], text).into_response()
 }
 
@@ -76,8 +76,7 @@ pub(in crate::server) async fn enroll(
         return Err(Problem::unauthorized("enrolling needs an invite: Authorization: Invite SECRET").hint(ENROLL_HINT));
     };
     let csr = signing_request(body).await?;
-    let from = Actor { name: "invite".to_owned(), address: who.address };
-    Ok(issued(app.authority.enroll(&from, &secret, &csr).await?))
+    Ok(issued(&admission::enroll(&app, &who, &secret, &csr).await?))
 }
 
 /// `POST /pki/renew`.
@@ -87,27 +86,31 @@ pub(in crate::server) async fn renew(
     body: Body,
 ) -> Result<Response, Problem> {
     let Owner::Client(client) = &who.owner else {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "not_a_client", "only a client's certificate can be renewed")
-            .hint(ENROLL_HINT));
+        return Err(Problem::not_a_client());
     };
     let csr = signing_request(body).await?;
-    Ok(issued(app.authority.renew(&actor(&who), client, &csr).await?))
+    Ok(issued(&app.authority.renew(&actor(&who), client, &csr).await?))
 }
 
-async fn signing_request(body: Body) -> Result<String, Problem> {
+pub(super) async fn signing_request(body: Body) -> Result<String, Problem> {
     let bytes = small(body, LARGEST_REQUEST).await?;
     String::from_utf8(bytes.to_vec())
         .map_err(|_| Problem::bad_request("the signing request is not PEM").hint("openssl req -new ... -outform PEM"))
 }
 
-fn issued(issued: Issued) -> Response {
-    let mut response = pem(issued.chain_pem);
-    let headers = response.headers_mut();
+fn issued(issued: &Issued) -> Response {
+    let mut response = pem(issued.chain_pem.clone());
+    describe(response.headers_mut(), issued);
+    response
+}
+
+/// What is said of a certificate beside the certificate itself.
+pub(super) fn describe(headers: &mut HeaderMap, issued: &Issued) {
     let admin = if issued.client.admin { "1" } else { "0" };
     for (name, value) in [
         (api::header::FINGERPRINT_SHA256, issued.fingerprint.sha256.to_string()),
         (api::header::FINGERPRINT_SHA1, issued.fingerprint.sha1.to_string()),
-        (api::header::CERTIFICATE_SERIAL, issued.serial),
+        (api::header::CERTIFICATE_SERIAL, issued.serial.clone()),
         (api::header::CERTIFICATE_EXPIRES, issued.not_after.as_secs().to_string()),
         (api::header::IS_ADMIN, admin.to_owned()),
     ] {
@@ -115,7 +118,6 @@ fn issued(issued: Issued) -> Response {
             headers.insert(name, value);
         }
     }
-    response
 }
 
 /// `POST /pki/issue`.
@@ -242,41 +244,3 @@ pub(in crate::server) async fn withdraw_invite(
         Err(Problem::not_found("open invite with that id"))
     }
 }
-
-/// How long caches may keep what is published, in seconds: a revocation bites here at once, elsewhere after this.
-const PUBLISHED: &str = "public, max-age=300";
-
-fn published(kind: &'static str, body: impl Into<Body>) -> Response {
-    let mut response = Response::new(body.into());
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(PUBLISHED));
-    response
-}
-
-/// `GET /pki/crl`, in DER (RFC 5280 section 5).
-pub(in crate::server) async fn crl(State(app): State<App>) -> Result<Response, Problem> {
-    Ok(published("application/pkix-crl", app.authority.crl().await?))
-}
-
-/// `GET /pki/crl.pem`: the lists of every CA of ours, for programs that want them all in one file.
-pub(in crate::server) async fn crl_pem(State(app): State<App>) -> Result<Response, Problem> {
-    Ok(published(PEM_FILE, app.authority.crl_pem().await?))
-}
-
-/// `POST /pki/ocsp` (RFC 6960 appendix A.1). What is wrong with a request is said in the response.
-pub(in crate::server) async fn ocsp(State(app): State<App>, body: Body) -> Result<Response, Problem> {
-    let request = small(body, pki::ocsp::LONGEST).await?;
-    let mut response = published(OCSP_RESPONSE, app.authority.ocsp(&request).await);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
-}
-
-/// `GET /pki/ocsp/{request}`: the request in base64 (RFC 6960 appendix A.1, RFC 5019 section 5), which caches can keep.
-pub(in crate::server) async fn ocsp_get(State(app): State<App>, Path(request): Path<String>) -> Response {
-    // What is no base64 is no request either, and the responder says so.
-    let request = BASE64_STANDARD.decode(request.trim_start_matches('/')).unwrap_or_default();
-    published(OCSP_RESPONSE, app.authority.ocsp(&request).await)
-}
-
-const OCSP_RESPONSE: &str = "application/ocsp-response";

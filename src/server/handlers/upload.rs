@@ -143,7 +143,7 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
     if let Some(size) = request.body().size_hint().exact() {
         app.store.could_take(size.saturating_sub(FORM_OVERHEAD.unsigned_abs()))?;
     }
-    let ration = Ration::of(FORM_OVERHEAD);
+    let ration = Ration::of(FORM_OVERHEAD + READ_AHEAD);
     let request = request.map(|body| Body::new(Rationed::new(body, ration.clone())));
     let mut form = Multipart::from_request(request, &())
         .await
@@ -188,6 +188,9 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
     Ok(upload.finish().await?)
 }
 
+/// What is read of a form before what came earlier has been looked at: a few frames, of up to 256 KiB each.
+const READ_AHEAD: i64 = 1024 * 1024;
+
 /// What a form may have beside its file: boundaries, part headers, the other parts.
 const FORM_OVERHEAD: i64 = 64 * 1024;
 
@@ -208,7 +211,7 @@ fn form_error(error: axum::extract::multipart::MultipartError) -> Problem {
     if is_stalled(&error) {
         Problem::stalled()
     } else if is_wordy(&error) {
-        Problem::bad_request(format!("the form has more than {FORM_OVERHEAD} bytes beside its file"))
+        Problem::bad_request(format!("the form has more than {} bytes beside its file", FORM_OVERHEAD + READ_AHEAD))
     } else {
         error.into()
     }

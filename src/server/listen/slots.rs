@@ -1,10 +1,12 @@
 //! How many connections there may be, in all and from one address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::abuse::network;
 
 /// Room for connections. The table of addresses never holds more entries than there are connections.
 #[derive(Clone, Debug)]
@@ -54,14 +56,6 @@ impl Drop for Slot {
                 by_address.remove(&self.address);
             }
         }
-    }
-}
-
-/// What counts as one address: an IPv6 host has a whole /64 to call from.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
     }
 }
 
