@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -64,16 +64,32 @@ pub(super) struct Wordy;
 
 /// How many more bytes of a form may be read that are not its file's.
 #[derive(Clone, Debug)]
-pub(super) struct Ration(Arc<AtomicI64>);
+pub(super) struct Ration(Arc<Left>);
+
+#[derive(Debug)]
+struct Left {
+    bytes: AtomicI64,
+    /// Whether the reader asked for more and was told to hand out first what it has.
+    asked: AtomicBool,
+}
 
 impl Ration {
     pub(super) fn of(bytes: i64) -> Self {
-        Self(Arc::new(AtomicI64::new(bytes)))
+        Self(Arc::new(Left { bytes: AtomicI64::new(bytes), asked: AtomicBool::new(false) }))
     }
 
-    /// These were the file's.
-    pub(super) fn give_back(&self, bytes: usize) {
-        self.0.fetch_add(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+    /// The reader handed something out, so many bytes of it the file's.
+    pub(super) fn handed_out(&self, of_the_file: usize) {
+        self.0.bytes.fetch_add(i64::try_from(of_the_file).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.0.asked.store(false, Ordering::Relaxed);
+    }
+
+    fn is_spent(&self) -> bool {
+        self.0.bytes.load(Ordering::Relaxed) < 0
+    }
+
+    fn take(&self, bytes: usize) {
+        self.0.bytes.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -101,17 +117,17 @@ impl http_body::Body for Rationed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let this = &mut *self;
-        if std::mem::take(&mut this.gave) {
+        let spent = this.ration.is_spent();
+        if std::mem::take(&mut this.gave) || (spent && !this.ration.0.asked.swap(true, Ordering::Relaxed)) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if this.ration.0.load(Ordering::Relaxed) < 0 {
+        if spent {
             return Poll::Ready(Some(Err(Box::new(Wordy))));
         }
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            this.ration.0.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+            this.ration.take(frame.data_ref().map_or(0, Bytes::len));
             this.gave = true;
         }
         polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
@@ -137,4 +153,58 @@ fn is_from<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'sta
         next = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::{FromRequest as _, Multipart, Request};
+
+    use super::*;
+
+    const EDGE: &str = "--b\r\nContent-Disposition: form-data; name=";
+
+    /// Reads a form whose body comes in these frames; answers the bytes of its parts.
+    async fn read(frames: Vec<String>, ration: i64) -> Result<Vec<usize>, axum::extract::multipart::MultipartError> {
+        let ration = Ration::of(ration);
+        let frames = futures_util::stream::iter(frames.into_iter().map(Ok::<_, std::io::Error>));
+        let body = Body::new(Rationed::new(Body::from_stream(frames), ration.clone()));
+        let request = Request::post("/").header("content-type", "multipart/form-data; boundary=b").body(body);
+        let mut form = Multipart::from_request(request.expect("a request"), &()).await.expect("a form");
+        let mut parts = Vec::new();
+        while let Some(mut part) = form.next_field().await? {
+            ration.handed_out(0);
+            let is_file = part.name() == Some("file");
+            let mut size = 0;
+            while let Some(piece) = part.chunk().await? {
+                ration.handed_out(if is_file { piece.len() } else { 0 });
+                size += piece.len();
+            }
+            parts.push(size);
+        }
+        Ok(parts)
+    }
+
+    fn whole(file: usize) -> String {
+        let file = "7".repeat(file);
+        format!("{EDGE}ttl\r\n\r\n30m\r\n{EDGE}file\r\n\r\n{file}\r\n{EDGE}name\r\n\r\nx\r\n--b--\r\n")
+    }
+
+    #[tokio::test]
+    async fn what_is_the_files_does_not_count_however_it_comes() {
+        for size in [1, 3, 50, 299, 300, 301, 5000, 100_000] {
+            let text = whole(20_000);
+            let frames = text.as_bytes().chunks(size).map(|c| String::from_utf8_lossy(c).into_owned()).collect();
+            assert_eq!(read(frames, 300).await.expect("a form"), [3, 20_000, 1], "in frames of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn more_than_the_ration_beside_the_file_is_too_much() {
+        for size in [1, 50, 299, 100_000] {
+            let text = format!("{EDGE}ttl\r\nX: {}", "x".repeat(20_000));
+            let frames = text.as_bytes().chunks(size).map(|c| String::from_utf8_lossy(c).into_owned()).collect();
+            let error = read(frames, 300).await.expect_err("too much");
+            assert!(is_wordy(&error), "in frames of {size}: {error:?}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ struct State {
     settled: u64,
     /// Bytes reserved for files being written.
     reserved: u64,
-    /// Raised whenever `settled` changes, so that a count of the files knows whether it was overtaken.
+    /// Raised whenever `settled` changes or a file begins, so that a count of the files knows whether it was overtaken.
     changes: u64,
     last_count: Option<(Timestamp, Duration)>,
 }
@@ -61,6 +61,11 @@ impl Budget {
             true => Err(Error::Full { capacity: self.capacity }),
             false => Ok(()),
         }
+    }
+
+    /// A file begins to be written: a count that is under way may see it and must not add it to what is reserved for it.
+    pub(super) fn begun(&self) {
+        self.with(|s| s.changes += 1);
     }
 
     /// What was reserved is not needed, or not any more.

@@ -1,6 +1,6 @@
 //! Reclaims what is over, in small batches, so that no request waits.
 
-use super::ledger::{Phase, Writer};
+use super::ledger::{Doomed, Phase, Writer};
 use super::{Error, REMEMBERED, Store};
 use crate::link::LinkId;
 
@@ -45,13 +45,31 @@ impl Store {
             if overdue.is_empty() {
                 return Ok(());
             }
-            for doomed in overdue {
+            for doomed in &overdue {
                 self.inner.cache.forget(&doomed.id);
                 swept.expired += 1;
-                swept.bytes += self.inner.bury(doomed).await?;
             }
+            self.bury_all(overdue, swept).await;
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Answers how many it could. One that cannot be deleted does not keep the others.
+    async fn bury_all(&self, doomed: Vec<Doomed>, swept: &mut Swept) -> usize {
+        let mut buried = 0;
+        for doomed in doomed {
+            match self.inner.bury(doomed).await {
+                Ok(freed) => {
+                    swept.bytes += freed;
+                    buried += 1;
+                }
+                Err(error) => {
+                    let cause: &dyn std::error::Error = &error;
+                    tracing::error!(cause, "the bytes of a link that has ended are still there; it is tried again");
+                }
+            }
+        }
+        buried
     }
 
     /// Those whose end was cut short: a crash, or bytes that could not be deleted.
@@ -59,11 +77,8 @@ impl Store {
         let before = self.inner.clock.now();
         loop {
             let doomed = self.inner.links.doomed(before, BATCH).await?;
-            if doomed.is_empty() {
+            if self.bury_all(doomed, swept).await == 0 {
                 return Ok(());
-            }
-            for doomed in doomed {
-                swept.bytes += self.inner.bury(doomed).await?;
             }
         }
     }

@@ -196,6 +196,38 @@ async fn expiry_holds_whether_or_not_anyone_swept() {
 }
 
 #[tokio::test]
+async fn one_file_that_cannot_be_deleted_does_not_keep_the_others() {
+    let (folder, clock, store) = fresh().await;
+    let stuck = upload(&store, 5, false).await.expect("made");
+    clock.advance(Duration::from_secs(1));
+    upload(&store, 5, false).await.expect("made");
+    std::fs::write(folder.path().join("files/stray"), b"stray").expect("written");
+    let path = folder.path().join("files").join(&stuck.blob[..2]).join(&stuck.blob[2..4]).join(&stuck.blob);
+    std::fs::remove_file(&path).expect("deleted");
+    std::fs::create_dir(&path).expect("in the way");
+    clock.advance(Duration::from_secs(3601));
+    let swept = store.sweep().await.expect("swept");
+    assert_eq!((swept.expired, swept.bytes, swept.orphans), (2, 10, 1));
+    std::fs::remove_dir(&path).expect("out of the way");
+    store.sweep().await.expect("swept");
+    let row = store.inner.links.find(&stuck.id).await.expect("read").expect("a row");
+    assert_eq!(row.phase, super::ledger::Phase::Buried);
+}
+
+#[tokio::test]
+async fn a_count_of_files_does_not_count_an_upload_twice_that_begins_meanwhile() {
+    let (_folder, _, store) = fresh().await;
+    let inner = &store.inner;
+    let counting = inner.budget.begin_recount();
+    let mut going = begin(&store, false, Some(50_000)).await.expect("begun");
+    going.write(Bytes::from(vec![1; 50_000])).await.expect("taken");
+    // What of it is on disk by the time its folder is counted.
+    inner.budget.end_recount(counting, 50_000, Duration::ZERO, Timestamp::default());
+    going.finish().await.expect("made");
+    assert_eq!(inner.budget.used(), 50_000);
+}
+
+#[tokio::test]
 async fn bytes_that_are_not_what_their_row_says_are_never_served_short() {
     let (folder, _, store) = fresh().await;
     let link = upload(&store, 50, false).await.expect("made");

@@ -53,6 +53,7 @@ impl Upload {
             }
         };
         inner.with_running(|running| running.insert(link.clone()));
+        inner.budget.begun();
         // From here on dropping it cleans up.
         let mut upload =
             Self { inner, draft, link, owner, blob, writer: None, declared, came: 0, reserved, sealing: false };

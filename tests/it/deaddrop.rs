@@ -249,7 +249,7 @@ async fn d9_a_form_of_unknown_length_is_cut_off_at_the_limit() {
         let request = request.header("content-type", "multipart/form-data; boundary=edge");
         let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
         let answer = request.body(body).send().await.expect("answered");
-        assert_eq!(answer.status().as_u16(), status, "{size}");
+        assert_eq!(answer.status().as_u16(), status, "{size} {}", answer.text().await.unwrap_or_default());
     }
     app.close().await;
 }

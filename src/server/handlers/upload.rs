@@ -143,13 +143,14 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
     if let Some(size) = request.body().size_hint().exact() {
         app.store.could_take(size.saturating_sub(FORM_OVERHEAD.unsigned_abs()))?;
     }
-    let ration = Ration::of(FORM_OVERHEAD + READ_AHEAD);
+    let ration = Ration::of(FORM_OVERHEAD);
     let request = request.map(|body| Body::new(Rationed::new(body, ration.clone())));
     let mut form = Multipart::from_request(request, &())
         .await
         .map_err(|error| Problem::bad_request(format!("the multipart form cannot be read: {}", error.body_text())))?;
     let mut received: Option<(Upload, Option<String>)> = None;
     while let Some(field) = form.next_field().await.map_err(form_error)? {
+        ration.handed_out(0);
         match field.name().unwrap_or_default() {
             "file" if received.is_some() => return Err(Problem::bad_request("the form has two parts 'file'")),
             "file" => {
@@ -163,14 +164,14 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
                 let mut upload = app.store.begin(permit(app, who)?, named.draft(app, Kind::File, mime)?, None).await?;
                 let mut field = field;
                 while let Some(piece) = field.chunk().await.map_err(form_error)? {
-                    ration.give_back(piece.len());
+                    ration.handed_out(piece.len());
                     upload.write(piece).await?;
                 }
                 received = Some((upload, file_name));
             }
-            "ttl" => wish.ttl = Some(text(field).await?),
-            "name" => wish.name = Some(text(field).await?),
-            "burn" => wish.burn = Some(text(field).await?),
+            "ttl" => wish.ttl = Some(text(field, &ration).await?),
+            "name" => wish.name = Some(text(field, &ration).await?),
+            "burn" => wish.burn = Some(text(field, &ration).await?),
             other => {
                 let other: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
                 return Err(Problem::bad_request(format!("the form has a part '{other}' this server does not know"))
@@ -187,15 +188,13 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
     Ok(upload.finish().await?)
 }
 
-/// What is read of a form before what came earlier has been looked at: a few frames, of up to 256 KiB each.
-const READ_AHEAD: i64 = 1024 * 1024;
-
 /// What a form may have beside its file: boundaries, part headers, the other parts.
 const FORM_OVERHEAD: i64 = 64 * 1024;
 
-async fn text(mut field: axum::extract::multipart::Field<'_>) -> Result<String, Problem> {
+async fn text(mut field: axum::extract::multipart::Field<'_>, ration: &Ration) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     while let Some(piece) = field.chunk().await.map_err(form_error)? {
+        ration.handed_out(0);
         if bytes.len() + piece.len() > LONGEST_FIELD {
             return Err(Problem::bad_request(format!("a part of the form is longer than {LONGEST_FIELD} bytes")));
         }
@@ -209,7 +208,7 @@ fn form_error(error: axum::extract::multipart::MultipartError) -> Problem {
     if is_stalled(&error) {
         Problem::stalled()
     } else if is_wordy(&error) {
-        Problem::bad_request(format!("the form has more than {} bytes beside its file", FORM_OVERHEAD + READ_AHEAD))
+        Problem::bad_request(format!("the form has more than {FORM_OVERHEAD} bytes beside its file"))
     } else {
         error.into()
     }
