@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{Context, connect, exit, output};
 use crate::client::enroll::{self, Configure, Enrolled};
 use crate::client::profile::{CERTIFICATE, KEY, Profile, folder};
+use crate::client::register::{Registration, register};
 use crate::client::{Client, Error};
 use crate::token::Invite;
 
@@ -179,7 +180,7 @@ async fn introduce(context: &Context, args: &Args) -> Result<()> {
     let client = Client::anonymous(server.clone(), anchors, connect::clock())?;
     let open = client.pki_status().await.context("cannot ask the server")?.open_registration;
     if open {
-        output::message("this server has open registration; this version enrols by invite or by its own certificate");
+        return join(context, args, &profile).await;
     }
     let ca_pem = read_ca(&profile)?;
     let algorithm = args.algorithm()?.unwrap_or(Algorithm::P384);
@@ -189,6 +190,26 @@ async fn introduce(context: &Context, args: &Args) -> Result<()> {
     let name = output::printable(&made.facts.subject);
     output::message(&format!("made a self-signed certificate; {server} does not know it yet. An admin has to run:"));
     output::message(&format!("    ddrop pki trust {} {}", made.facts.fingerprint.sha256, quoted(&name)));
+    show(context, args, &made, true)
+}
+
+/// Without an invite, where anyone may register.
+async fn join(context: &Context, args: &Args, profile: &Profile) -> Result<()> {
+    let (name, folder, ca_pem) = (args.name(), args.folder()?, read_ca(profile)?);
+    let server = profile.server()?;
+    let what = Registration {
+        name: &name,
+        algorithm: args.algorithm()?.unwrap_or(Algorithm::P256),
+        folder: &folder,
+        configure: Configure { server, ca_pem: ca_pem.as_deref() },
+        replace: args.force,
+    };
+    let progress = output::counting("working for a certificate:");
+    let made = register(&what, profile.anchors()?, connect::clock(), progress)
+        .await
+        .with_context(|| format!("cannot register as '{}' (another name: -n NAME)", output::printable(&name)))?;
+    let server = server.as_str().trim_end_matches('/');
+    output::message(&format!("registered as '{}' at {server}", output::printable(&made.facts.subject)));
     show(context, args, &made, true)
 }
 

@@ -8,8 +8,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::output;
-use crate::client::certificate::Facts;
-use crate::client::profile::{self, Flags, Profile, Source};
+use crate::client::profile::{self, Flags, Profile};
 use crate::client::{Client, enroll};
 use crate::clock::{Clock, System};
 use crate::token::Secret;
@@ -91,16 +90,9 @@ pub(super) fn clock() -> Arc<dyn Clock> {
     Arc::new(System)
 }
 
-/// Renews a certificate that two thirds of the lifetime are gone of. Only one that the configuration file names: other
-/// files are somebody else's to replace.
+/// Renews a certificate that is due; what was asked for goes on if that fails.
 async fn renew_if_due(profile: &Profile) {
-    let ours = profile.client_cert.as_ref().is_some_and(|cert| matches!(cert.source, Source::File(_)));
-    let Ok(Some(identity)) = profile.identity() else { return };
-    let facts = identity.chain.first().and_then(|leaf| Facts::of(leaf).ok());
-    if !facts.is_some_and(|facts| ours && !facts.self_signed && facts.is_due(clock().now())) {
-        return;
-    }
-    let failure = match tokio::time::timeout(QUIET_RENEWAL, enroll::renew(profile, None, clock())).await {
+    let failure = match tokio::time::timeout(QUIET_RENEWAL, enroll::renew_if_due(profile, clock())).await {
         Ok(Ok(_)) => return,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer in time".to_owned(),

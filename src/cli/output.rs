@@ -158,19 +158,35 @@ pub fn progress(what: &str) -> Arc<dyn Progress> {
     if !io::stderr().is_terminal() {
         return Arc::new(Silent);
     }
-    Arc::new(Bar { what: printable(what), bar: Mutex::new(None) })
+    Arc::new(Bar { what: printable(what), templates: BYTES, bar: Mutex::new(None) })
 }
+
+/// The same for what is counted and not measured in bytes.
+pub fn counting(what: &str) -> Arc<dyn Progress> {
+    if !io::stderr().is_terminal() {
+        return Arc::new(Silent);
+    }
+    Arc::new(Bar { what: printable(what), templates: COUNTED, bar: Mutex::new(None) })
+}
+
+/// What a bar looks like when the end is known, and when it is not.
+type Templates = (&'static str, &'static str);
+
+const BYTES: Templates =
+    ("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}", "{msg} {bytes} {bytes_per_sec}");
+const COUNTED: Templates = ("{msg} [{bar:30}] {human_pos} {eta}", "{msg} {human_pos} {per_sec} {elapsed}");
 
 struct Bar {
     what: String,
+    templates: Templates,
     bar: Mutex<Option<ProgressBar>>,
 }
 
 impl Progress for Bar {
     fn begin(&self, total: Option<u64>, done: u64) {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-        let known = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-        let template = if total.is_some() { known } else { "{msg} {bytes} {bytes_per_sec}" };
+        let (known, unknown) = self.templates;
+        let template = if total.is_some() { known } else { unknown };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::certificate::{self, Facts};
 use super::folder::{Readable, Staged};
-use super::profile::{CA, CERTIFICATE, FILE, KEY};
+use super::profile::{CA, CERTIFICATE, FILE, KEY, Source};
 use super::tls::Anchors;
 use super::{Client, Error, Profile, error};
 use crate::clock::Clock;
@@ -119,6 +119,21 @@ pub async fn renew(profile: &Profile, algorithm: Option<Algorithm>, clock: Arc<d
     enrolled(&chain, &folder)
 }
 
+/// Renews the certificate of a profile if two thirds of its lifetime are gone; `None` when there is nothing to do. Only
+/// one that the configuration file names: other files are somebody else's to replace.
+///
+/// # Errors
+/// As [`renew`]; a renewal whose answer is lost is tried again the next time.
+pub async fn renew_if_due(profile: &Profile, clock: Arc<dyn Clock>) -> Result<Option<Enrolled>, Error> {
+    let ours = profile.client_cert.as_ref().is_some_and(|cert| matches!(cert.source, Source::File(_)));
+    let Ok(Some(identity)) = profile.identity() else { return Ok(None) };
+    let facts = identity.chain.first().and_then(|leaf| Facts::of(leaf).ok());
+    if !facts.is_some_and(|facts| ours && !facts.self_signed && facts.is_due(clock.now())) {
+        return Ok(None);
+    }
+    renew(profile, None, clock).await.map(Some)
+}
+
 /// A self-signed certificate and its key, in PEM.
 ///
 /// # Errors
@@ -146,12 +161,7 @@ pub fn keep_self_signed(
     replace: bool,
 ) -> Result<Enrolled, Error> {
     let staged = Staged::begin(folder)?;
-    for name in [KEY, CERTIFICATE] {
-        let path = folder.join(name);
-        if !replace && path.symlink_metadata().is_ok() {
-            return Err(Error::Exists(path));
-        }
-    }
+    vacant(folder, replace)?;
     staged.add(KEY, key.to_pem().as_bytes(), Readable::Owner)?;
     staged.add(CERTIFICATE, certificate.to_pem().as_bytes(), Readable::All)?;
     if let Some(configure) = configure {
@@ -175,13 +185,28 @@ pub struct Configure<'a> {
 }
 
 fn new_key(algorithm: Algorithm) -> Result<(Key, String), Error> {
-    let key = Key::generate(algorithm)?;
     // The server decides the name; what a request wishes does not count.
-    let request = pki::request::make(&key, "ddrop client")?;
+    key_and_request(algorithm, "ddrop client")
+}
+
+/// A new key and a signing request for it in PEM.
+pub(super) fn key_and_request(algorithm: Algorithm, name: &str) -> Result<(Key, String), Error> {
+    let key = Key::generate(algorithm)?;
+    let request = pki::request::make(&key, name)?;
     Ok((key, request))
 }
 
-fn enrolled(chain: &[CertificateDer<'_>], folder: &Path) -> Result<Enrolled, Error> {
+/// Whether key and certificate may be written, which they may not over others unless that is said.
+pub(super) fn vacant(folder: &Path, replace: bool) -> Result<(), Error> {
+    let taken =
+        [KEY, CERTIFICATE].map(|name| folder.join(name)).into_iter().find(|path| path.symlink_metadata().is_ok());
+    match taken {
+        Some(path) if !replace => Err(Error::Exists(path)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn enrolled(chain: &[CertificateDer<'_>], folder: &Path) -> Result<Enrolled, Error> {
     let leaf = chain.first().ok_or(certificate::Error::Unreadable)?;
     Ok(Enrolled { facts: Facts::of(leaf)?, folder: folder.to_owned() })
 }
@@ -199,7 +224,7 @@ fn pem(der: &CertificateDer<'_>) -> String {
 }
 
 /// The text of `config.toml`. Names are relative to its folder, so that the folder can be moved.
-fn settings(server: &Url, own_ca: bool) -> String {
+pub(super) fn settings(server: &Url, own_ca: bool) -> String {
     let mut table = toml::Table::new();
     let mut say = |key: &str, value: &str| table.insert(key.to_owned(), toml::Value::String(value.to_owned()));
     say("server", server.as_str().trim_end_matches('/'));

@@ -22,6 +22,7 @@ mod error;
 pub mod export;
 pub mod folder;
 pub mod profile;
+pub mod register;
 #[cfg(test)]
 pub(crate) mod test;
 pub mod tls;
@@ -308,6 +309,26 @@ impl Client {
     /// As for every deed.
     pub async fn renew(&self, request_pem: &str) -> Result<String, Error> {
         self.sign(self.post(&["pki", "renew"]), request_pem).await
+    }
+
+    /// What registering costs.
+    ///
+    /// # Errors
+    /// As for every deed; 403 where nobody can register.
+    pub async fn challenge(&self) -> Result<api::Challenge, Error> {
+        self.json(self.get(&["register", "challenge"])).await
+    }
+
+    /// A certificate for whoever has done the work: signing request in, chain out, both in PEM.
+    ///
+    /// # Errors
+    /// As for every deed.
+    pub async fn sign_for_work(&self, request_pem: &str, work: Option<&(String, u64)>) -> Result<String, Error> {
+        let mut request = self.post(&["csr"]);
+        if let Some((token, solution)) = work {
+            request = request.header(api::header::POW_TOKEN, token).header(api::header::POW_SOLUTION, *solution);
+        }
+        self.sign(request, request_pem).await
     }
 
     async fn sign(&self, request: RequestBuilder, request_pem: &str) -> Result<String, Error> {

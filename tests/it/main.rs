@@ -17,6 +17,7 @@ mod ocsp;
 mod owners;
 mod publish;
 mod register;
+mod renewal;
 mod trust;
 mod upload;
 mod wire;
