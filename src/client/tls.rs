@@ -38,7 +38,7 @@ pub struct Identity {
 /// # Errors
 /// When a root, the certificate or the key cannot be used.
 pub fn config(anchors: &Anchors, identity: Option<&Identity>) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(super::p521::provider());
     let verifier = verifier(anchors, &provider)?;
     let wants = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])

@@ -206,7 +206,7 @@ async fn a_page_from_elsewhere_cannot_use_the_certificate_of_its_visitor() {
 
 #[tokio::test]
 async fn a_client_may_have_any_kind_of_key_that_is_strong_enough() {
-    // By curl, since our own client cannot sign with P-521. That needs TLS 1.3; the others do with 1.2.
+    // By curl. P-521 needs TLS 1.3; the others do with 1.2.
     let app = TestApp::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);

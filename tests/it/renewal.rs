@@ -26,16 +26,20 @@ struct Machine {
 
 impl Machine {
     async fn enrolled(app: &TestApp, secret: Secret) -> Self {
+        Self::enrolled_with(app, secret, Algorithm::P256).await
+    }
+
+    async fn enrolled_with(app: &TestApp, secret: Secret, algorithm: Algorithm) -> Self {
         let machine = Self { folder: tempfile::tempdir().expect("a folder"), clock: Arc::new(app.clock.clone()) };
-        machine.enroll(app, secret).await;
+        machine.enroll(app, secret, algorithm).await;
         machine
     }
 
-    async fn enroll(&self, app: &TestApp, secret: Secret) {
+    async fn enroll(&self, app: &TestApp, secret: Secret, algorithm: Algorithm) {
         let server = app.url("/").parse().expect("a URL");
         let invite = Invite { server, root: app.app.authority.root_fingerprint(), web: false, secret };
         let clock = Arc::clone(&self.clock);
-        enroll::enroll(&invite, Algorithm::P256, self.folder.path(), clock).await.expect("enrolled");
+        enroll::enroll(&invite, algorithm, self.folder.path(), clock).await.expect("enrolled");
     }
 
     fn profile(&self) -> Profile {
@@ -129,7 +133,7 @@ async fn after_the_end_an_invite_for_the_same_client_is_the_way_back() {
     let by = Actor { name: "operator".to_owned(), address: None };
     let what = InviteFor { name: "alice".to_owned(), admin: false, existing: true, ttl: DAY };
     let back = app.app.authority.invite(&by, what).await.expect("an invite").secret;
-    machine.enroll(&app, back).await;
+    machine.enroll(&app, back, Algorithm::P256).await;
     let client = machine.client();
     assert_eq!(links(&client).await, [link.as_str()]);
     client.expire(&link.parse().expect("an id")).await.expect("its own");
@@ -148,6 +152,21 @@ async fn a_revoked_client_cannot_renew_and_keeps_its_files() {
     let outcome = enroll::renew_if_due(&machine.profile(), Arc::clone(&machine.clock)).await;
     assert!(matches!(outcome, Err(Error::Answer(_))));
     assert_eq!(machine.facts().fingerprint, before.fingerprint);
+    app.close().await;
+}
+
+#[tokio::test]
+async fn every_kind_of_key_the_client_makes_is_one_it_can_use_and_renew() {
+    let app = for_ever().await;
+    for algorithm in [Algorithm::P256, Algorithm::P384, Algorithm::P521, Algorithm::Ed25519, Algorithm::Rsa(2048)] {
+        let name = format!("{algorithm:?}").replace(['(', ')'], "-");
+        let machine = Machine::enrolled_with(&app, app.invite(&name, false).await, algorithm).await;
+        assert_eq!(machine.client().whoami().await.expect("known").name, Some(name.clone()));
+        let before = machine.facts();
+        enroll::renew(&machine.profile(), None, Arc::clone(&machine.clock)).await.expect("renewed");
+        assert_ne!(machine.facts().fingerprint, before.fingerprint);
+        assert_eq!(machine.client().whoami().await.expect("known").name, Some(name));
+    }
     app.close().await;
 }
 
