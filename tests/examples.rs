@@ -140,6 +140,28 @@ fn curl_tour() {
 }
 
 #[test]
+fn est_enroll() {
+    needs(&["curl", "openssl"]);
+    let home = tempfile::tempdir().expect("a folder");
+    let output = run("est-enroll.sh", &[], home.path(), &[]);
+    told(
+        "est-enroll.sh",
+        &output,
+        &[
+            "the root is the one that was expected",
+            "prime256v1",
+            "device.pem: OK",
+            "sensor-7",
+            "401 invite_used",
+            "next.pem: OK",
+            "reading.txt",
+            "== done",
+        ],
+    );
+    assert_eq!(std::fs::read_dir(home.path()).expect("readable").count(), 0, "it left something behind");
+}
+
+#[test]
 fn openssl_client() {
     needs(&["openssl"]);
     let enrolled = Enrolled::start();
@@ -184,5 +206,5 @@ fn every_example_is_run_here() {
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    assert_eq!(names, ["curl-tour.sh", "openssl-client.sh", "python_client.py", "quickstart.sh"]);
+    assert_eq!(names, ["curl-tour.sh", "est-enroll.sh", "openssl-client.sh", "python_client.py", "quickstart.sh"]);
 }
