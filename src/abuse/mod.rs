@@ -4,4 +4,4 @@ mod rate;
 mod work;
 
 pub use rate::{Limited, Limiter, Rate, network};
-pub use work::{Challenge, Puzzle, Refused, Work};
+pub use work::{Challenge, Puzzle, Refused, Solved, Work};

@@ -1,23 +1,28 @@
 //! Proof of work: a challenge that costs its solver a number of hashes, and us one.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 
+use crate::identity::Sha256;
 use crate::units::{self, Timestamp};
 
-/// Spent tokens that are remembered; one is some 50 bytes.
-const SPENT: usize = 64 * 1024;
-
-/// Hands out challenges and takes solutions, each once.
+/// Hands out challenges and judges solutions.
 pub struct Work {
     key: hmac::Key,
     ttl: Duration,
-    spent: Mutex<Spent>,
+}
+
+/// A challenge that was solved. It counts once: whoever takes it has to see to that, by what stands for its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a solution that is not spent can be shown again"]
+pub struct Solved {
+    /// What stands for the token.
+    pub token: Sha256,
+    /// Until when it would be taken.
+    pub expires: Timestamp,
 }
 
 /// Something to solve.
@@ -54,10 +59,9 @@ pub enum Refused {
 }
 
 impl Work {
-    /// With this secret, which others that are to take the same tokens have to have too; what one of them has taken
-    /// the others do not know of. Challenges hold for `ttl`.
+    /// With this secret, which others that are to take the same tokens have to have too. Challenges hold for `ttl`.
     pub fn new(secret: &[u8], ttl: Duration) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret), ttl, spent: Mutex::default() }
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret), ttl }
     }
 
     /// A new challenge.
@@ -72,11 +76,11 @@ impl Work {
         Ok(Challenge { nonce, difficulty, expires, token })
     }
 
-    /// Takes a solution, once. `least`: the bits that are asked for now.
+    /// Judges a solution. `least`: the bits that are asked for now.
     ///
     /// # Errors
-    /// [`Refused`]; what is refused uses up no token.
-    pub fn take(&self, token: &str, solution: &str, least: u8, now: Timestamp) -> Result<(), Refused> {
+    /// [`Refused`], but never [`Refused::Spent`]: what was used before is for others to know.
+    pub fn check(&self, token: &str, solution: &str, least: u8, now: Timestamp) -> Result<Solved, Refused> {
         let (said, mac) = token.rsplit_once(':').ok_or(Refused::Token)?;
         let mac = hex::decode(mac).map_err(|_| Refused::Token)?;
         hmac::verify(&self.key, said.as_bytes(), &mac).map_err(|_| Refused::Token)?;
@@ -91,7 +95,7 @@ impl Work {
         if !right {
             return Err(Refused::Wrong);
         }
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner).spend(expires, nonce, now)
+        Ok(Solved { token: Sha256::of(said.as_bytes()), expires })
     }
 }
 
@@ -112,31 +116,6 @@ fn parts(said: &str) -> Option<(&str, Timestamp, u8)> {
 fn number(text: &str) -> Option<u64> {
     let number: u64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
-}
-
-/// Tokens that were used and have not expired, the first to expire first.
-#[derive(Debug, Default)]
-struct Spent {
-    nonces: BTreeSet<(Timestamp, String)>,
-    /// When there is no room for all of them: what expires up to here counts as used, so that none works twice.
-    up_to: Timestamp,
-}
-
-impl Spent {
-    fn spend(&mut self, expires: Timestamp, nonce: &str, now: Timestamp) -> Result<(), Refused> {
-        while self.nonces.first().is_some_and(|(expires, _)| *expires <= now) {
-            self.nonces.pop_first();
-        }
-        if expires <= self.up_to || !self.nonces.insert((expires, nonce.to_owned())) {
-            return Err(Refused::Spent);
-        }
-        if self.nonces.len() > SPENT
-            && let Some((expires, _)) = self.nonces.pop_first()
-        {
-            self.up_to = expires;
-        }
-        Ok(())
-    }
 }
 
 /// What has to be solved: a number that, after the nonce and a colon, gives a SHA-256 that begins with enough zero
@@ -196,12 +175,22 @@ mod tests {
     }
 
     #[test]
-    fn a_solution_is_taken_once() {
+    fn a_solution_is_taken_and_always_stands_for_the_same() {
         let work = work();
         let challenge = work.challenge(8, NOW).expect("a challenge");
-        let solution = solve(&challenge);
-        assert_eq!(work.take(&challenge.token, &solution, 8, NOW), Ok(()));
-        assert_eq!(work.take(&challenge.token, &solution, 8, NOW), Err(Refused::Spent));
+        let puzzle = Puzzle::new(&challenge.nonce, challenge.difficulty);
+        let first = puzzle.search(0, 1, u64::MAX).expect("a solution");
+        let second = puzzle.search(first + 1, 1, u64::MAX).expect("another solution");
+        let check = |token: &str, solution: u64| work.check(token, &solution.to_string(), 8, NOW);
+        let solved = check(&challenge.token, first).expect("taken");
+        assert_eq!(solved.expires, challenge.expires);
+        assert_eq!(check(&challenge.token, second), Ok(solved), "one token, whichever way it is solved");
+        assert_eq!(check(&challenge.token.to_ascii_uppercase(), first), Err(Refused::Token));
+        let (said, mac) = challenge.token.rsplit_once(':').expect("parts");
+        assert_eq!(check(&format!("{said}:{}", mac.to_ascii_uppercase()), first), Ok(solved), "however it is written");
+        let other = work.challenge(8, NOW).expect("a challenge");
+        let solution = Puzzle::new(&other.nonce, 8).search(0, 1, u64::MAX).expect("a solution");
+        assert_ne!(check(&other.token, solution).expect("taken").token, solved.token);
     }
 
     #[test]
@@ -231,44 +220,16 @@ mod tests {
         let solution = solve(&challenge);
         let easier = challenge.token.replacen(":4:", ":0:", 1);
         for token in [&easier, "", ":::", "a:b:c:d", challenge.token.trim_end_matches(|c| c != ':')] {
-            assert_eq!(work.take(token, &solution, 0, NOW), Err(Refused::Token), "{token}");
+            assert_eq!(work.check(token, &solution, 0, NOW), Err(Refused::Token), "{token}");
         }
         let other = Work::new(b"other", TTL);
-        assert_eq!(other.take(&challenge.token, &solution, 4, NOW), Err(Refused::Token));
-        assert_eq!(work.take(&challenge.token, &solution, 5, NOW), Err(Refused::TooEasy));
-        assert_eq!(work.take(&challenge.token, &solution, 4, NOW.after(TTL)), Err(Refused::Expired));
+        assert_eq!(other.check(&challenge.token, &solution, 4, NOW), Err(Refused::Token));
+        assert_eq!(work.check(&challenge.token, &solution, 5, NOW), Err(Refused::TooEasy));
+        assert_eq!(work.check(&challenge.token, &solution, 4, NOW.after(TTL)), Err(Refused::Expired));
         for wrong in ["", "-1", "x", &format!("0{solution}"), &format!("+{solution}"), "99999999999999999999"] {
-            assert_eq!(work.take(&challenge.token, wrong, 4, NOW), Err(Refused::Wrong), "{wrong}");
+            assert_eq!(work.check(&challenge.token, wrong, 4, NOW), Err(Refused::Wrong), "{wrong}");
         }
-        assert_eq!(work.take(&challenge.token, &solution, 4, NOW), Ok(()), "no refusal used it up");
-    }
-
-    #[test]
-    fn of_many_that_race_one_is_taken() {
-        let work = work();
-        let challenge = work.challenge(4, NOW).expect("a challenge");
-        let solution = solve(&challenge);
-        let taken = std::thread::scope(|scope| {
-            let take = || work.take(&challenge.token, &solution, 4, NOW).is_ok();
-            let racers: Vec<_> = (0..8).map(|_| scope.spawn(take)).collect();
-            racers.into_iter().filter_map(|racer| racer.join().ok()).filter(|taken| *taken).count()
-        });
-        assert_eq!(taken, 1);
-    }
-
-    #[test]
-    fn memory_is_bounded_and_what_does_not_fit_never_works_again() {
-        let mut spent = Spent::default();
-        let later = |n: u64| NOW.after(Duration::from_secs(n));
-        for n in 0..SPENT as u64 + 10 {
-            spent.spend(later(n + 1), "n", NOW).expect("new");
-            assert!(spent.nonces.len() <= SPENT);
-        }
-        assert_eq!(spent.spend(later(1), "n", NOW), Err(Refused::Spent), "one that was dropped");
-        assert_eq!(spent.spend(later(SPENT as u64 + 10), "m", NOW), Ok(()), "newer ones still work");
-        let end = later(SPENT as u64 + 100);
-        spent.spend(end.after(TTL), "o", end).expect("new");
-        assert_eq!(spent.nonces.len(), 1, "what has expired is forgotten");
+        assert!(work.check(&challenge.token, &solution, 4, NOW).is_ok(), "no refusal used it up");
     }
 
     #[test]

@@ -182,6 +182,10 @@ impl Trust for Memory {
         self.keep(|rows| drop(rows.values.insert(name.to_owned(), value.to_owned())))
     }
 
+    fn settle_value(&self, name: &str, value: &str) -> BoxFuture<'_, Result<String, Error>> {
+        self.keep(|rows| rows.values.entry(name.to_owned()).or_insert_with(|| value.to_owned()).clone())
+    }
+
     fn next_number(&self, name: &str) -> BoxFuture<'_, Result<u64, Error>> {
         self.keep(|rows| {
             let number = rows.numbers.entry(name.to_owned()).or_default();

@@ -202,7 +202,8 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
             register_difficulty: settings.register_difficulty,
         },
         token: ArcSwapOption::from(token.map(Arc::new)),
-    })?;
+    })
+    .await?;
     let source = match &settings.tls_files {
         Some((certificate, key)) => Source::Files(certificate.clone(), key.clone()),
         None => Source::Own,

@@ -7,11 +7,11 @@ use tokio::sync::Semaphore;
 
 use super::App;
 use super::problem::Problem;
-use crate::abuse::{Limiter, Rate, Work};
+use crate::abuse::{Limiter, Rate, Refused, Work};
 use crate::authority::{Actor, Error, Issued};
 use crate::identity::Principal;
+use crate::store::{self, Store};
 use crate::token::Secret;
-use crate::units;
 
 /// Wrong secrets one address may try.
 const GUESSES: Rate = Rate { most: 5, per: Duration::from_secs(60) };
@@ -32,11 +32,12 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new() -> Result<Self, units::Error> {
+    /// Challenges are good for every process on the same storage, and after a restart.
+    pub(super) async fn new(store: &Store) -> Result<Self, store::Error> {
         Ok(Self {
             guesses: Limiter::new(GUESSES, ADDRESSES),
             turns: Semaphore::new(TURNS),
-            work: Work::new(&units::random::<32>()?, CHALLENGE),
+            work: Work::new(&store.secret("work").await?, CHALLENGE),
         })
     }
 }
@@ -56,6 +57,13 @@ pub(super) async fn enroll(app: &App, who: &Principal, secret: &Secret, csr_pem:
         let _ = guesses.count(address, now);
     }
     Ok(result?)
+}
+
+/// Takes a proof of work of so many bits, once.
+pub(super) async fn worked(app: &App, token: &str, solution: &str, least: u8) -> Result<(), Problem> {
+    let solved = app.admission().work.check(token, solution, least, app.clock.now())?;
+    let new = app.store.spend(solved.token, solved.expires).await?;
+    Ok(new.then_some(()).ok_or(Refused::Spent)?)
 }
 
 /// Whether it was the secret that would not do.

@@ -15,10 +15,9 @@ use crate::access::Policy;
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::link::Lifetimes;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::tls::Terminator;
 use crate::token::Secret;
-use crate::units;
 
 use admission::Admission;
 
@@ -100,9 +99,10 @@ impl App {
     /// Puts it together.
     ///
     /// # Errors
-    /// When the operating system gives no random bytes.
-    pub fn new(parts: Parts) -> Result<Self, units::Error> {
-        Ok(Self(Arc::new(Whole { parts, admission: Admission::new()? })))
+    /// When the store cannot be read or written.
+    pub async fn new(parts: Parts) -> Result<Self, store::Error> {
+        let admission = Admission::new(&parts.store).await?;
+        Ok(Self(Arc::new(Whole { parts, admission })))
     }
 
     fn admission(&self) -> &Admission {

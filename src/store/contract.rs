@@ -8,7 +8,7 @@ use futures_util::TryStreamExt as _;
 
 use super::blobs::{Blobs, disk::Disk};
 use super::cut_off::cut_off;
-use super::ledger::{Links, Phase, Query, Reservation, Writer, sqlite::Sqlite};
+use super::ledger::{Links, Phase, Query, Reservation, Spent, Writer, sqlite::Sqlite};
 use super::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Revoked, Trust};
 use super::{Error, Paging, Span};
 use crate::identity::{ClientId, Fingerprint, Owner, Sha256};
@@ -348,6 +348,55 @@ async fn a_revocation_is_told_although_its_caller_has_gone_away() {
     // Whatever was brought before this has been done when it is answered.
     trust.set_value("after", "it").await.expect("written");
     assert_ne!(trust.epoch(), before);
+}
+
+/// A token works once, in whichever process, and none that had to be forgotten works again.
+async fn tokens_work_once(one: Arc<dyn Spent>, other: Arc<dyn Spent>) {
+    let token = |n: i64| Sha256::of(&n.to_be_bytes());
+    let racers: Vec<_> = (0..16)
+        .map(|n| {
+            let spent = Arc::clone(if n % 2 == 0 { &one } else { &other });
+            tokio::spawn(async move { spent.spend(token(0), at(100), 100, at(10)).await.expect("written") })
+        })
+        .collect();
+    let mut won = 0;
+    for racer in racers {
+        won += usize::from(racer.await.expect("no panic"));
+    }
+    assert_eq!(won, 1);
+    for n in 1..=9 {
+        assert!(one.spend(token(n), at(100 + n), 10, at(10)).await.expect("written"), "there is room for 10");
+    }
+    assert!(one.spend(token(10), at(110), 10, at(10)).await.expect("written"), "in place of the first to expire");
+    assert!(!other.spend(token(0), at(100), 10, at(10)).await.expect("written"), "which does not work again");
+    assert!(!other.spend(token(-1), at(100), 10, at(10)).await.expect("written"), "nor one that ended with it");
+    for n in 1..=10 {
+        assert!(!other.spend(token(n), at(100 + n), 10, at(10)).await.expect("written"), "{n} is remembered");
+    }
+    for n in 200..300 {
+        assert!(one.spend(token(n), at(1000 + n), 200, at(111)).await.expect("written"), "none has to be forgotten");
+    }
+}
+
+#[tokio::test]
+async fn sqlite_spends_tokens() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [one, other] = [(); 2].map(|()| Arc::new(Sqlite::open(folder.path()).expect("opened")));
+    tokens_work_once(one.clone(), other.clone()).await;
+    let settled = one.settle_value("work", "mine").await.expect("written");
+    assert_eq!(
+        (settled.as_str(), other.settle_value("work", "other").await.expect("written")),
+        ("mine", settled.clone())
+    );
+    one.close().await;
+    other.close().await;
+    let rows = rusqlite::Connection::open(folder.path().join("links.db")).expect("opened");
+    let sum: (u32, u32) = rows
+        .query_row("SELECT tokens, (SELECT count(*) FROM spent) FROM spent_sum", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .expect("read");
+    assert_eq!(sum, (100, 100), "what has expired is gone");
 }
 
 async fn bytes_come_back(blobs: &dyn Blobs) {

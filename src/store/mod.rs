@@ -27,6 +27,7 @@ mod contract;
 #[cfg(test)]
 mod cut_off;
 mod ledger;
+mod once;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -40,7 +41,7 @@ pub use upload::Upload;
 use blobs::Blobs;
 use budget::Budget;
 use cache::Cache;
-use ledger::{Links, Phase, Row};
+use ledger::{Links, Phase, Row, Spent};
 
 /// How long the end of a link is remembered, to answer that it is gone rather than that it never was.
 pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -65,6 +66,7 @@ pub struct Store {
 struct Inner {
     links: Arc<dyn Links>,
     trust: Arc<dyn trust::Trust>,
+    spent: Arc<dyn Spent>,
     blobs: Arc<dyn Blobs>,
     cache: Cache,
     budget: Budget,
@@ -196,7 +198,8 @@ impl Store {
         let budget = Budget::new(config.max_storage);
         let inner = Inner {
             links: ledger.clone(),
-            trust: ledger,
+            trust: ledger.clone(),
+            spent: ledger,
             blobs,
             cache: Cache::new(),
             budget,

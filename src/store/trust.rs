@@ -180,6 +180,9 @@ pub trait Trust: Send + Sync {
     /// Keeps a small value by name.
     fn set_value(&self, name: &str, value: &str) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// Keeps a small value unless one is kept by that name already; answers the one that is kept.
+    fn settle_value(&self, name: &str, value: &str) -> BoxFuture<'_, Result<String, Error>>;
+
     /// Adds one to a number kept by name, in one transaction, and answers it; the first is 1.
     fn next_number(&self, name: &str) -> BoxFuture<'_, Result<u64, Error>>;
 }

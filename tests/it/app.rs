@@ -109,7 +109,8 @@ impl TestApp {
             settings: setup.settings,
             token: ArcSwapOption::from(token),
         })
-        .expect("random bytes");
+        .await
+        .expect("put together");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let running = Running::start(app.clone(), tls.clone(), showing.clone(), listener).expect("started");
         Self { clock, address: running.address, app, tls, showing, folder, running: Some(running) }

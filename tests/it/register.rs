@@ -155,6 +155,21 @@ async fn without_work_or_with_used_work_there_is_nothing() {
 }
 
 #[tokio::test]
+async fn work_holds_over_a_restart_and_is_not_taken_again_after_one() {
+    let app = open().await;
+    let settings = app.app.settings.clone();
+    let (used, unused) = (work(&app).await, work(&app).await);
+    assert_eq!(post(&app, "/register", &used).send().await.expect("answered").status(), StatusCode::OK);
+    let (folder, clock) = app.stop().await;
+    let again = TestApp::on(folder, clock, Setup { settings, ..Setup::default() }).await;
+    let replayed = post(&again, "/register", &used).send().await.expect("answered");
+    let problem = expect_problem(replayed, 400, "pow_failed").await;
+    assert!(problem.hint.expect("a hint").contains("used before"));
+    assert_eq!(post(&again, "/register", &unused).send().await.expect("answered").status(), StatusCode::OK);
+    again.close().await;
+}
+
+#[tokio::test]
 async fn names_and_requests_that_will_not_do_are_refused_with_the_reason() {
     let app = open().await;
     assert_eq!(register(&app, "alice").await.status(), StatusCode::OK);

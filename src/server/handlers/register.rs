@@ -11,9 +11,9 @@ use super::render::disposition;
 use super::upload::small;
 use crate::api;
 use crate::authority::Issued;
-use crate::server::App;
 use crate::server::authenticate::Anyone;
 use crate::server::problem::Problem;
+use crate::server::{App, admission};
 
 /// Bytes the JSON of a registration may have.
 const LARGEST_WISH: usize = 4096;
@@ -45,7 +45,7 @@ pub(in crate::server) async fn register(
 ) -> Result<Response, Problem> {
     open(&app)?;
     let wish = wish(&small(body, LARGEST_WISH).await?)?;
-    worked(&app, &headers)?;
+    worked(&app, &headers).await?;
     let (issued, bundle) = app.authority.register(&actor(&who), wish.common_name.as_deref(), None).await?;
     let bundle = bundle.ok_or_else(|| Problem::bad_request("nothing was made"))?;
     let mut response = bundle.pkcs12.into_response();
@@ -68,7 +68,7 @@ pub(in crate::server) async fn sign(
 ) -> Result<Response, Problem> {
     open(&app)?;
     let csr = signing_request(body).await?;
-    worked(&app, &headers)?;
+    worked(&app, &headers).await?;
     let (issued, _) = app.authority.register(&actor(&who), None, Some(&csr)).await?;
     let mut response = pem(issued.chain_pem.clone());
     attach(response.headers_mut(), &issued, "crt");
@@ -85,7 +85,7 @@ fn open(app: &App) -> Result<u8, Problem> {
 }
 
 /// Takes the proof of work that came with the request.
-fn worked(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+async fn worked(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     let least = open(app)?;
     if least == 0 {
         return Ok(());
@@ -94,7 +94,7 @@ fn worked(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     let (Some(token), Some(solution)) = (said(api::header::POW_TOKEN), said(api::header::POW_SOLUTION)) else {
         return Err(Problem::no_work());
     };
-    Ok(app.admission().work.take(token, solution, least, app.clock.now())?)
+    admission::worked(app, token, solution, least).await
 }
 
 fn wish(body: &[u8]) -> Result<api::Register, Problem> {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use futures_util::future::BoxFuture;
 
 use super::{Error, Paging};
-use crate::identity::Owner;
+use crate::identity::{Owner, Sha256};
 use crate::link::{Change, Kind, Link, LinkId};
 use crate::units::Timestamp;
 
@@ -86,6 +86,16 @@ pub(super) struct Query {
 pub(super) struct Totals {
     pub(super) links: u64,
     pub(super) bytes: u64,
+}
+
+/// Tokens that work once.
+pub(super) trait Spent: Send + Sync {
+    /// Uses up a token that would work until `expires`; false if it was used before, by whichever process.
+    ///
+    /// At most `most` are remembered. When there are more, those that expire first are forgotten, and from then on
+    /// every token that expires no later than one of them counts as used: none ever works twice.
+    fn spend(&self, token: Sha256, expires: Timestamp, most: u32, now: Timestamp)
+    -> BoxFuture<'_, Result<bool, Error>>;
 }
 
 /// The rows of links.

@@ -12,6 +12,7 @@ use crate::store::Error;
 mod epoch;
 mod links;
 mod schema;
+mod spent;
 mod trust;
 mod writer;
 mod writers;

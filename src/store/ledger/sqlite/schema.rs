@@ -10,7 +10,8 @@ use crate::store::Error;
 const APPLICATION: i64 = 0x6464_7270;
 
 /// One step each; the schema's number is how many were taken. A step that was released is never changed.
-const STEPS: &[&str] = &[r"
+const STEPS: &[&str] = &[
+    r"
     CREATE TABLE links (
         id            TEXT PRIMARY KEY NOT NULL,
         phase         INTEGER NOT NULL,           -- 0 pending, 1 ready, 2 doomed, 3 buried
@@ -91,7 +92,17 @@ const STEPS: &[&str] = &[r"
         withdrawn_at  INTEGER
     ) WITHOUT ROWID;
     CREATE TABLE kept (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) WITHOUT ROWID;
-    "];
+    ",
+    r"
+    -- Tokens that were used and have not expired; and how many, and what expires no later counts as used too.
+    CREATE TABLE spent (token BLOB PRIMARY KEY NOT NULL, expires_at INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX spent_first ON spent (expires_at);
+    CREATE TABLE spent_sum (tokens INTEGER NOT NULL, up_to INTEGER NOT NULL);
+    INSERT INTO spent_sum VALUES (0, 0);
+    CREATE TRIGGER spent_more AFTER INSERT ON spent BEGIN UPDATE spent_sum SET tokens = tokens + 1; END;
+    CREATE TRIGGER spent_less AFTER DELETE ON spent BEGIN UPDATE spent_sum SET tokens = tokens - 1; END;
+    ",
+];
 
 /// Makes the database what this program needs, in one transaction per step; two processes may try at once.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {

@@ -316,6 +316,16 @@ impl Trust for Sqlite {
         self.queue.write(work).boxed()
     }
 
+    fn settle_value(&self, name: &str, value: &str) -> BoxFuture<'_, Result<String, Error>> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        let work = move |connection: &Connection| {
+            let sql = "INSERT INTO kept VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = value
+                       RETURNING value";
+            Ok(connection.prepare_cached(sql)?.query_row([name, value], |row| row.get(0))?)
+        };
+        self.queue.write(work).boxed()
+    }
+
     fn next_number(&self, name: &str) -> BoxFuture<'_, Result<u64, Error>> {
         let name = name.to_owned();
         let work = move |connection: &Connection| {
