@@ -23,6 +23,17 @@ struct State {
     last_count: Option<(Timestamp, Duration)>,
 }
 
+/// Whether the files are to be counted again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recount {
+    /// Not yet.
+    No,
+    /// It is quick: whoever asks can wait for it.
+    Quick,
+    /// It takes long: nobody waits for it. Said to one who asks, and not again for a while.
+    Long,
+}
+
 /// A folder that is counted quicker than this is counted on every question.
 const QUICK: Duration = Duration::from_millis(20);
 
@@ -91,10 +102,16 @@ impl Budget {
     }
 
     /// Whether a count is due: always if it is quick, else as seldom as keeps it to a hundredth of the time.
-    pub(super) fn wants_recount(&self, now: Timestamp) -> bool {
+    pub(super) fn recount_due(&self, now: Timestamp) -> Recount {
         self.with(|s| match s.last_count {
-            Some((at, took)) if took > QUICK => now.since(at) > took.saturating_mul(100),
-            _ => true,
+            Some((at, took)) if took > QUICK => {
+                if now.since(at) <= took.saturating_mul(100) {
+                    return Recount::No;
+                }
+                s.last_count = Some((now, took));
+                Recount::Long
+            }
+            _ => Recount::Quick,
         })
     }
 
@@ -153,5 +170,16 @@ mod tests {
         assert_eq!(budget.used(), 5);
         budget.end_recount(budget.begin_recount(), 42, Duration::ZERO, Timestamp::default());
         assert_eq!(budget.used(), 42);
+    }
+
+    #[test]
+    fn a_long_count_is_made_seldom_and_by_one() {
+        let budget = Budget::new(100);
+        let at = |secs| Timestamp::default().after(Duration::from_secs(secs));
+        assert_eq!(budget.recount_due(at(0)), Recount::Quick);
+        budget.end_recount(budget.begin_recount(), 42, Duration::from_secs(1), at(0));
+        assert_eq!(budget.recount_due(at(100)), Recount::No);
+        assert_eq!(budget.recount_due(at(101)), Recount::Long);
+        assert_eq!(budget.recount_due(at(101)), Recount::No, "while it is made, nobody else makes it");
     }
 }

@@ -58,8 +58,8 @@ async fn rows_go_one_way(links: &dyn Links) {
     assert_eq!(doomed.blob, link.blob);
     assert_eq!(links.doom(&link.id, at(60)).await.expect("written").as_ref(), Some(&doomed), "until it is buried");
     assert!(links.change(&link.id, Change::default(), at(50)).await.expect("written").is_none());
-    links.bury(&link.id, at(61)).await.expect("written");
-    links.bury(&link.id, at(62)).await.expect("written");
+    links.bury(vec![link.id.clone()], at(61)).await.expect("written");
+    links.bury(vec![link.id.clone()], at(62)).await.expect("written");
     assert_eq!(links.doom(&link.id, at(63)).await.expect("written"), None);
     let row = links.find(&link.id).await.expect("read").expect("a memory");
     assert_eq!((row.phase, row.ended_at), (Phase::Buried, Some(at(50))));
@@ -428,6 +428,22 @@ async fn bytes_come_back(blobs: &dyn Blobs) {
     assert_eq!(blobs.remove(name).await.expect("no error"), 0);
     assert_eq!(blobs.remove("").await.expect("no error"), 0);
     assert!(blobs.create("../../etc/passwd").await.is_err());
+    let other = "f".repeat(32);
+    for (name, size) in [(name, 3), (&other, 4)] {
+        let mut writer = blobs.create(name).await.expect("made");
+        writer.write(Bytes::from(vec![1; size])).await.expect("written");
+        if name == other {
+            // Not whole, and what there is of it goes as well.
+            writer.write(Bytes::from(vec![1; 300_000])).await.expect("written");
+            writer.abort().await;
+        } else {
+            writer.finish().await.expect("durable");
+        }
+    }
+    let names = [name, "../../etc/passwd", &"e".repeat(32), &other].map(str::to_owned).to_vec();
+    let removed: Vec<_> = blobs.remove_many(names).await.into_iter().map(Result::ok).collect();
+    assert_eq!(removed, [Some(3), None, Some(0), Some(300_004)], "each has its own answer");
+    assert_eq!(blobs.total(std::collections::HashSet::new()).await.expect("counted"), 0);
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod cache;
 mod content;
 #[cfg(test)]
 mod contract;
+mod count;
 #[cfg(test)]
 mod cut_off;
 mod ledger;
@@ -35,6 +36,7 @@ pub mod trust;
 mod upload;
 
 pub use content::Content;
+pub use count::Stats;
 pub use sweep::Swept;
 pub use upload::Upload;
 
@@ -106,7 +108,7 @@ impl Inner {
     async fn bury(&self, doomed: ledger::Doomed) -> Result<u64, Error> {
         let freed = self.blobs.remove(&doomed.blob).await?;
         self.budget.release(freed);
-        self.links.bury(&doomed.id, self.clock.now()).await?;
+        self.links.bury(vec![doomed.id.clone()], self.clock.now()).await?;
         self.cache.forget(&doomed.id);
         Ok(freed)
     }
@@ -157,19 +159,6 @@ pub struct Paging {
     pub after: Option<LinkId>,
     /// Only those with this in their name, ASCII letters of either case.
     pub search: Option<String>,
-}
-
-/// How much there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stats {
-    /// Live links (of the owner asked for).
-    pub links: u64,
-    /// Their bytes.
-    pub link_bytes: u64,
-    /// Bytes under `files/`, whoever owns them and whether or not anything refers to them: what the quota counts.
-    pub bytes: u64,
-    /// Bytes `files/` may have in all.
-    pub capacity: u64,
 }
 
 /// Which bytes of a link.
@@ -339,41 +328,6 @@ impl Store {
         links.truncate(wanted);
         let next = if more { links.last().map(|link| link.id.clone()) } else { None };
         Ok(Page { links, next })
-    }
-
-    /// How much there is.
-    ///
-    /// # Errors
-    /// When the database or the folder cannot be read.
-    pub async fn stats(&self, permit: &Permit<List>) -> Result<Stats, Error> {
-        if self.inner.budget.wants_recount(self.inner.clock.now()) {
-            self.recount().await?;
-        }
-        let totals = self.inner.links.totals(permit.owner.clone(), self.inner.clock.now()).await?;
-        Ok(Stats {
-            links: totals.links,
-            link_bytes: totals.bytes,
-            bytes: self.inner.budget.used(),
-            capacity: self.inner.budget.capacity(),
-        })
-    }
-
-    /// Counts the bytes under `files/`, for what came or went behind our back.
-    async fn recount(&self) -> Result<(), Error> {
-        let inner = &self.inner;
-        let counting = inner.budget.begin_recount();
-        let begun = std::time::Instant::now();
-        // What is being written is in the budget by what was reserved for it.
-        let running = inner.with_running(|running| running.clone());
-        let mut skip = HashSet::new();
-        for id in running {
-            if let Some(row) = inner.links.find(&id).await? {
-                skip.insert(row.link.blob);
-            }
-        }
-        let settled = inner.blobs.total(skip).await?;
-        inner.budget.end_recount(counting, settled, begun.elapsed(), inner.clock.now());
-        Ok(())
     }
 
     /// Whether rows can be read and bytes written.

@@ -215,6 +215,33 @@ async fn one_file_that_cannot_be_deleted_does_not_keep_the_others() {
 }
 
 #[tokio::test]
+async fn a_sweep_takes_as_many_batches_as_it_needs() {
+    const LINKS: usize = 450;
+    let (folder, clock, store) = fresh().await;
+    let first = upload(&store, 5, false).await.expect("made");
+    // As quickly as a database can be filled: the same row under other names, each with bytes of its own.
+    let mut rows = rusqlite::Connection::open(folder.path().join("links.db")).expect("opened");
+    let filling = rows.transaction().expect("begun");
+    for n in 1..LINKS {
+        let (id, blob) = (format!("{n:012}"), format!("{n:032x}"));
+        let sql = "INSERT INTO links (id, phase, kind, owner, mime, size, sha256, blob, created_at, expires_at)
+                   SELECT ?1, phase, kind, owner, mime, size, sha256, ?2, created_at, expires_at FROM links WHERE id = ?3";
+        filling.execute(sql, [&id, &blob, first.id.as_str()]).expect("inserted");
+        let at = folder.path().join("files").join(&blob[..2]).join(&blob[2..4]);
+        std::fs::create_dir_all(&at).expect("a folder");
+        std::fs::write(at.join(&blob), [7; 5]).expect("written");
+    }
+    filling.commit().expect("committed");
+    clock.advance(Duration::from_secs(3600));
+    let swept = store.sweep().await.expect("swept");
+    assert_eq!((swept.expired, swept.bytes, swept.orphans), (LINKS as u64, 5 * LINKS as u64, 0));
+    assert_eq!(files(folder.path()), [0; 0]);
+    let buried = "SELECT count(*) FROM links WHERE phase = 3 AND blob = ''";
+    let buried: i64 = rows.query_row(buried, [], |row| row.get(0)).expect("counted");
+    assert_eq!(buried, LINKS as i64);
+}
+
+#[tokio::test]
 async fn a_count_of_files_does_not_count_an_upload_twice_that_begins_meanwhile() {
     let (_folder, _, store) = fresh().await;
     let inner = &store.inner;

@@ -51,7 +51,7 @@ pub(in crate::server) async fn list(
         )));
     }
     let page = app.store.list(&permit, Paging { limit, after, search }).await?;
-    let totals = app.store.stats(&permit).await?;
+    let totals = app.store.sums(&permit).await?;
     Ok(JsonBody(api::Links {
         links: page.links.iter().map(|link| render::link(&base, link, &who)).collect(),
         stats: stats_body(totals),

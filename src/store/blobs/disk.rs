@@ -38,6 +38,11 @@ impl Disk {
         let (first, second) = (name.get(..2).unwrap_or_default(), name.get(2..4).unwrap_or_default());
         Ok(self.root.join(first).join(second).join(name))
     }
+
+    /// A row whose bytes are gone has no name for them.
+    fn path_if_any(&self, name: &str) -> Result<Option<PathBuf>, Error> {
+        if name.is_empty() { Ok(None) } else { self.path(name).map(Some) }
+    }
 }
 
 /// Names are 32 lower-case hex digits, so they can never be a way out of the folder.
@@ -78,6 +83,11 @@ fn remove(path: &Path) -> Result<u64, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(source) => Err(Error::io("delete", path, source)),
     }
+}
+
+/// The file under a path, whole or not yet.
+fn remove_both(path: &Path) -> Result<u64, Error> {
+    Ok(remove(path)? + remove(&part(path))?)
 }
 
 fn folders(path: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -163,10 +173,10 @@ impl Blobs for Disk {
     }
 
     fn remove(&self, name: &str) -> BoxFuture<'_, Result<u64, Error>> {
-        let path = if name.is_empty() { Ok(None) } else { self.path(name).map(Some) };
+        let path = self.path_if_any(name);
         blocking(move || {
             let Some(path) = path? else { return Ok(0) };
-            let freed = remove(&path)? + remove(&part(&path))?;
+            let freed = remove_both(&path)?;
             if freed > 0
                 && let Some(folder) = path.parent()
             {
@@ -175,6 +185,15 @@ impl Blobs for Disk {
             Ok(freed)
         })
         .boxed()
+    }
+
+    fn remove_many(&self, names: Vec<String>) -> BoxFuture<'_, Vec<Result<u64, Error>>> {
+        let count = names.len();
+        let paths: Vec<_> = names.iter().map(|name| self.path_if_any(name)).collect();
+        let removing = tokio::task::spawn_blocking(move || {
+            paths.into_iter().map(|path| path?.map_or(Ok(0), |path| remove_both(&path))).collect()
+        });
+        async move { removing.await.unwrap_or_else(|_| (0..count).map(|_| Err(Error::Closed)).collect()) }.boxed()
     }
 
     fn total(&self, skip: HashSet<String>) -> BoxFuture<'_, Result<u64, Error>> {

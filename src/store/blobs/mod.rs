@@ -40,6 +40,10 @@ pub(super) trait Blobs: Send + Sync {
     /// Deletes what there is under a name, finished or not; answers how many bytes that were. None is no error.
     fn remove(&self, name: &str) -> BoxFuture<'_, Result<u64, Error>>;
 
+    /// Deletes what there is under each of these names; one answer for each. Unlike [`Blobs::remove`] it does not wait
+    /// until that is durable: what comes back after a power failure has no row, and a later sweep takes it away.
+    fn remove_many(&self, names: Vec<String>) -> BoxFuture<'_, Vec<Result<u64, Error>>>;
+
     /// Bytes of all files, less those of the names in `skip`.
     fn total(&self, skip: HashSet<String>) -> BoxFuture<'_, Result<u64, Error>>;
 

@@ -123,8 +123,8 @@ pub(super) trait Links: Send + Sync {
     /// Doomed rows that ended at `before` or earlier.
     fn doomed(&self, before: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>>;
 
-    /// Doomed → buried; no error if it is buried already.
-    fn bury(&self, id: &LinkId, now: Timestamp) -> BoxFuture<'_, Result<(), Error>>;
+    /// Doomed → buried, all of them at once; no error if some are buried already.
+    fn bury(&self, ids: Vec<LinkId>, now: Timestamp) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Deletes buried rows that ended before `before`; answers how many.
     fn forget(&self, before: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, Error>>;

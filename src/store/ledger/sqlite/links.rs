@@ -93,22 +93,21 @@ fn containing(text: &str) -> String {
     pattern
 }
 
-fn list(connection: &Connection, query: &Query) -> Result<Vec<Link>, Error> {
-    // The page after one that has gone begins where it stood, which only its row could tell; that is kept a week.
-    let place = match &query.paging.after {
-        None => None,
-        Some(id) => match find(connection, id.as_str())? {
-            Some(row) => Some((millis(row.link.created_at), id.as_str().to_owned())),
-            None => return Ok(Vec::new()),
-        },
-    };
-    let mut sql = format!("SELECT {COLUMNS} FROM links WHERE phase = 1 AND (expires_at IS NULL OR expires_at > ?1)");
+/// A statement and its parameters.
+type Sql = (String, Vec<Box<dyn rusqlite::ToSql>>);
+
+/// Live links of `query`; `after`: only those that stand after this time and id.
+fn listing(query: &Query, after: Option<(i64, String)>) -> Sql {
+    // Found in an index alone, and only then read: many that are over and not swept yet may stand before the first.
+    let index = if query.owner.is_some() { "links_of_owner" } else { "links_newest" };
+    let mut sql =
+        format!("SELECT id FROM links INDEXED BY {index} WHERE phase = 1 AND (expires_at IS NULL OR expires_at > ?1)");
     let mut values: Vec<Box<dyn rusqlite::ToSql>> = vec![Box::new(millis(query.now))];
     if let Some(owner) = &query.owner {
         values.push(Box::new(owner.to_string()));
         sql.push_str(&format!(" AND owner = ?{}", values.len()));
     }
-    if let Some((created, id)) = place {
+    if let Some((created, id)) = after {
         values.push(Box::new(created));
         values.push(Box::new(id));
         sql.push_str(&format!(" AND (created_at, id) < (?{}, ?{})", values.len() - 1, values.len()));
@@ -118,27 +117,43 @@ fn list(connection: &Connection, query: &Query) -> Result<Vec<Link>, Error> {
         sql.push_str(&format!(" AND name LIKE ?{} ESCAPE '\\'", values.len()));
     }
     values.push(Box::new(i64::from(query.paging.limit) + 1));
-    sql.push_str(&format!(" ORDER BY created_at DESC, id DESC LIMIT ?{}", values.len()));
+    let order = "ORDER BY created_at DESC, id DESC";
+    (format!("SELECT {COLUMNS} FROM links WHERE id IN ({sql} {order} LIMIT ?{}) {order}", values.len()), values)
+}
+
+fn list(connection: &Connection, query: &Query) -> Result<Vec<Link>, Error> {
+    // The page after one that has gone begins where it stood, which only its row could tell; that is kept a week.
+    let after = match &query.paging.after {
+        None => None,
+        Some(id) => match find(connection, id.as_str())? {
+            Some(row) => Some((millis(row.link.created_at), id.as_str().to_owned())),
+            None => return Ok(Vec::new()),
+        },
+    };
+    let (sql, values) = listing(query, after);
     let values: Vec<&dyn rusqlite::ToSql> = values.iter().map(AsRef::as_ref).collect();
     all(connection, &sql, values.as_slice(), |row| Ok(read(row)?.link))
 }
 
+/// Links whose time is over and that nobody has swept yet, counted in an index alone.
+fn overdue(owner: Option<String>, now: Timestamp) -> Sql {
+    let all = "SELECT count(*), sum(size) FROM links INDEXED BY links_overdue WHERE phase = 1 AND expires_at <= ?1";
+    match owner {
+        None => (all.to_owned(), vec![Box::new(millis(now))]),
+        Some(owner) => (format!("{all} AND owner = ?2"), vec![Box::new(millis(now)), Box::new(owner)]),
+    }
+}
+
 fn totals(connection: &Connection, owner: Option<&Owner>, now: Timestamp) -> Result<Totals, Error> {
     let pair = |row: &SqlRow<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?.unwrap_or(0)));
-    let key = owner.map(ToString::to_string).unwrap_or_default();
-    let kept = connection.prepare_cached("SELECT links, bytes FROM totals WHERE owner = ?1")?.query_row([&key], pair);
+    let owner = owner.map(ToString::to_string);
+    let kept = connection
+        .prepare_cached("SELECT links, bytes FROM totals WHERE owner = ?1")?
+        .query_row([owner.as_deref().unwrap_or_default()], pair);
     let (links, bytes) = kept.optional()?.unwrap_or_default();
-    // Those whose time is over and that nobody has swept yet: few, and found by an index.
-    let over = match owner {
-        None => connection
-            .prepare_cached("SELECT count(*), sum(size) FROM links WHERE phase = 1 AND expires_at <= ?1")?
-            .query_row([millis(now)], pair)?,
-        Some(_) => connection
-            .prepare_cached(
-                "SELECT count(*), sum(size) FROM links WHERE phase = 1 AND expires_at <= ?1 AND owner = ?2",
-            )?
-            .query_row(params![millis(now), key], pair)?,
-    };
+    let (sql, values) = overdue(owner, now);
+    let values: Vec<&dyn rusqlite::ToSql> = values.iter().map(AsRef::as_ref).collect();
+    let over = connection.prepare_cached(&sql)?.query_row(values.as_slice(), pair)?;
     let less = |all: i64, over: i64| u64::try_from(all - over).unwrap_or(0);
     Ok(Totals { links: less(links, over.0), bytes: less(bytes, over.1) })
 }
@@ -260,12 +275,14 @@ impl Links for Sqlite {
         ready(self.read(|connection| all(connection, sql, params![millis(before), limit], doomed))).boxed()
     }
 
-    fn bury(&self, id: &LinkId, now: Timestamp) -> BoxFuture<'_, Result<(), Error>> {
-        let id = id.clone();
+    fn bury(&self, ids: Vec<LinkId>, now: Timestamp) -> BoxFuture<'_, Result<(), Error>> {
         let work = move |connection: &Connection| {
             let sql =
                 "UPDATE links SET phase = 3, blob = '', ended_at = coalesce(ended_at, ?2) WHERE id = ?1 AND phase = 2";
-            connection.prepare_cached(sql)?.execute(params![id.as_str(), millis(now)])?;
+            let mut statement = connection.prepare_cached(sql)?;
+            for id in ids {
+                statement.execute(params![id.as_str(), millis(now)])?;
+            }
             Ok(())
         };
         self.queue.write(work).boxed()
@@ -331,5 +348,38 @@ impl Links for Sqlite {
             self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::ClientId;
+    use crate::store::Paging;
+
+    #[tokio::test]
+    async fn lists_and_totals_skip_what_is_over_without_reading_rows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sqlite = Sqlite::open(folder.path()).expect("opened");
+        let now = Timestamp::from_secs(5);
+        let plan = |(sql, values): Sql| {
+            sqlite.read(move |connection| {
+                let values: Vec<&dyn rusqlite::ToSql> = values.iter().map(AsRef::as_ref).collect();
+                all(connection, &format!("EXPLAIN QUERY PLAN {sql}"), values.as_slice(), |row| {
+                    Ok(row.get::<_, String>(3)?)
+                })
+            })
+        };
+        for owner in [None, Some(Owner::Client(ClientId::from_kept("a".into())))] {
+            for after in [None, Some((4, "x".to_owned()))] {
+                let paging = Paging { limit: 10, after: None, search: None };
+                let query = Query { owner: owner.clone(), paging, now };
+                let steps = plan(listing(&query, after)).expect("planned").join("\n");
+                assert!(steps.contains("USING COVERING INDEX links_"), "{steps}");
+                assert_eq!(steps.matches("TEMP B-TREE").count(), 1, "only the page itself is sorted: {steps}");
+            }
+            let steps = plan(overdue(owner.map(|owner| owner.to_string()), now)).expect("planned").join("\n");
+            assert!(steps.contains("USING COVERING INDEX links_overdue (expires_at<?)"), "{steps}");
+        }
     }
 }
