@@ -1,12 +1,15 @@
 //! The program as a process: signals, a crash, a full disk, and how much memory it takes.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use tempfile::TempDir;
+
+#[path = "operations/proxies.rs"]
+mod proxies;
 
 const DDROP: &str = env!("CARGO_BIN_EXE_ddrop");
 

@@ -158,7 +158,7 @@ mod tests {
             "ddrop pki revoke bob --reason keyCompromise",
             "ddrop pki trust 00 bob",
             "ddrop pki issue bob --days 30 --csr file",
-            "ddrop pki crl -o file",
+            "ddrop pki crl -o file --der",
             "ddrop pki list",
             "ddrop pki ca",
             "ddrop pki ca --chain",

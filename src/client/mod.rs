@@ -226,12 +226,12 @@ impl Client {
         self.json(self.post(&["pki", "revoke"]).json(wish)).await
     }
 
-    /// The revocation list in DER.
+    /// The revocation lists of every CA of the server, in PEM.
     ///
     /// # Errors
     /// As for every deed.
-    pub async fn crl(&self) -> Result<Vec<u8>, Error> {
-        self.bytes(self.get(&["pki", "crl"])).await
+    pub async fn crl_pem(&self) -> Result<String, Error> {
+        self.text(self.get(&["pki", "crl.pem"])).await
     }
 
     /// Makes an invite.

@@ -95,8 +95,8 @@ impl Local {
         Ok(api::Revoked { certs: certs.iter().map(|known| listing::certificate(known, now)).collect(), changed })
     }
 
-    pub(super) async fn crl(&self) -> Result<Vec<u8>> {
-        Ok(self.authority.crl().await?)
+    pub(super) async fn lists(&self) -> Result<String> {
+        Ok(self.authority.crl_pem().await?)
     }
 
     pub(super) async fn invite(&self, wish: api::NewInvite) -> Result<api::MadeInvite> {

@@ -12,6 +12,7 @@ use crate::units::Ttl;
 
 mod audit;
 mod ca;
+mod crl;
 mod issue;
 mod local;
 mod show;
@@ -53,12 +54,8 @@ enum Deed {
         #[arg(long, value_name = "REASON")]
         reason: Option<String>,
     },
-    /// Print the revocation list in PEM
-    Crl {
-        /// Write DER to this file instead
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
+    /// Print the revocation lists of all CAs in PEM, as a proxy wants them
+    Crl(crl::Args),
     /// Make an invite and print it
     Invite {
         /// The name of the client to be
@@ -110,7 +107,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             let done = way.revoke(wish).await.with_context(|| format!("cannot revoke {which}"))?;
             show::revoked(context, &done)
         }
-        Deed::Crl { output } => crl(context, &way, output).await,
+        Deed::Crl(args) => crl::run(context, &way, &args).await,
         Deed::Invite { name, admin, ttl, url, existing } => {
             let what = || format!("cannot invite {name}");
             let wish = api::NewInvite { name: name.clone(), admin, ttl: Some(ttl.to_string()), existing, url };
@@ -145,15 +142,6 @@ fn meant(which: &str, is_name: bool, reason: Option<String>) -> api::Revoke {
         wish.name = text;
     }
     wish
-}
-
-async fn crl(context: &Context, way: &Way, to: Option<PathBuf>) -> Result<()> {
-    let der = way.crl().await.context("cannot read the revocation list")?;
-    if let Some(path) = to {
-        return std::fs::write(&path, der).with_context(|| format!("cannot write {}", path.display()));
-    }
-    let pem = ::pki::pem::encode("X509 CRL", &der);
-    if context.json { Ok(output::json(&pem)?) } else { Ok(output::raw(pem.as_bytes())?) }
 }
 
 #[cfg(test)]

@@ -66,10 +66,10 @@ impl Way {
         }
     }
 
-    pub(super) async fn crl(&self) -> Result<Vec<u8>> {
+    pub(super) async fn lists(&self) -> Result<String> {
         match self {
-            Self::Api(client) => Ok(client.crl().await?),
-            Self::Storage(local) => local.crl().await,
+            Self::Api(client) => Ok(client.crl_pem().await?),
+            Self::Storage(local) => local.lists().await,
         }
     }
 
