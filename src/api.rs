@@ -1,10 +1,11 @@
 //! The wire: paths, header names, JSON bodies and problem codes, shared by server and client.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Tier;
 use crate::link::Kind;
-use crate::units::Timestamp;
+use crate::units::{Timestamp, Ttl};
 
 /// Header names of our own.
 pub mod header {
@@ -31,7 +32,7 @@ pub mod header {
 }
 
 /// A link, as its owner sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
     /// The short id.
     pub id: String,
@@ -59,7 +60,7 @@ pub struct Link {
 }
 
 /// `GET /api/links`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Links {
     /// Newest first.
     pub links: Vec<Link>,
@@ -70,7 +71,7 @@ pub struct Links {
 }
 
 /// `GET /api/stats`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {
     /// Live links (the caller's own; an admin's: all).
     pub links: u64,
@@ -83,10 +84,11 @@ pub struct Stats {
 }
 
 /// `PATCH /api/links/{id}`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// A new lifetime from now, such as `2h`.
+    #[schemars(with = "Option<Ttl>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
     /// A new name.
@@ -95,7 +97,7 @@ pub struct Change {
 }
 
 /// `GET /api/whoami`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Whoami {
     /// How far the server trusts the caller.
     pub tier: Tier,
@@ -114,20 +116,22 @@ pub struct Whoami {
 }
 
 /// What applies to a caller.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// Whether it may create links.
     pub may_upload: bool,
     /// Bytes one upload may have.
     pub max_file_size: u64,
     /// The lifetime of a link when none is asked for.
+    #[schemars(with = "Ttl")]
     pub default_ttl: String,
     /// The longest lifetime.
+    #[schemars(with = "Ttl")]
     pub max_ttl: String,
 }
 
 /// RFC 9457, with the older programs' `error` and `hint`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A URI that names the kind of problem.
     #[serde(rename = "type")]
@@ -151,7 +155,7 @@ pub struct Problem {
 }
 
 /// `GET /pki/status`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PkiStatus {
     /// Whether there is a CA.
     pub enabled: bool,
@@ -170,7 +174,7 @@ pub struct PkiStatus {
 }
 
 /// `POST /pki/invites`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewInvite {
     /// The name of the client to be.
@@ -178,7 +182,8 @@ pub struct NewInvite {
     /// Whether it will be an admin.
     #[serde(default)]
     pub admin: bool,
-    /// How long the invite holds, such as `24h`.
+    /// How long the invite holds, such as `24h`; 30 days at most.
+    #[schemars(with = "Option<Ttl>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
     /// An existing client's name is meant: the new certificate is one more of that client.
@@ -190,7 +195,7 @@ pub struct NewInvite {
 }
 
 /// An invite just made: the only time its secret is seen.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MadeInvite {
     /// Names it in lists.
     pub id: String,
@@ -207,7 +212,7 @@ pub struct MadeInvite {
 }
 
 /// An invite in a list.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Invite {
     /// Names it.
     pub id: String,
@@ -228,7 +233,7 @@ pub struct Invite {
 }
 
 /// A certificate in a list.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Certificate {
     /// Serial number in hex.
     pub serial: String,
@@ -257,14 +262,14 @@ pub struct Certificate {
 }
 
 /// `GET /pki/certs`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Certificates {
     /// Newest first.
     pub certs: Vec<Certificate>,
 }
 
 /// `POST /pki/revoke`: exactly one of the first three.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Revoke {
     /// One certificate.
@@ -282,7 +287,7 @@ pub struct Revoke {
 }
 
 /// What `POST /pki/revoke` did.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Revoked {
     /// The certificates meant, as they stand now.
     pub certs: Vec<Certificate>,
@@ -291,7 +296,7 @@ pub struct Revoked {
 }
 
 /// `POST /pki/issue`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Issue {
     /// The name of the client.
@@ -308,7 +313,7 @@ pub struct Issue {
 }
 
 /// What `POST /pki/issue` answers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Issued {
     /// The chain in PEM, leaf first, when a request was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -330,7 +335,7 @@ pub struct Issued {
 }
 
 /// A proof of work that is asked for. Without one only `enabled` and `difficulty` are there.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Challenge {
     /// Whether one is asked for.
     pub enabled: bool,
@@ -354,7 +359,7 @@ pub struct Challenge {
 }
 
 /// `POST /register`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Register {
     /// The name of the client to be; made up when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -362,14 +367,14 @@ pub struct Register {
 }
 
 /// `GET /pki/audit`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Audit {
     /// Oldest first; each as it stands in the log.
     pub events: Vec<serde_json::Value>,
 }
 
 /// `GET /pki/audit/verify`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Verified {
     /// Whether every line is as it was written, and none is missing.
     pub intact: bool,
@@ -384,11 +389,38 @@ pub struct Verified {
 }
 
 /// `POST /pki/trust`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trust {
     /// SHA-256 of the certificate.
     pub fingerprint: String,
     /// The name of the client it is to be of.
     pub name: String,
+}
+
+/// `GET /pki/invites`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Invites {
+    /// Newest first.
+    pub invites: Vec<Invite>,
+}
+
+/// That something was done, where there is nothing else to say.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Done {
+    /// What was done.
+    pub message: String,
+}
+
+/// `GET /health` and `GET /health/ready`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// `healthy` or `ready`.
+    pub status: String,
+    /// `ok` where it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// `ok` where it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
 }

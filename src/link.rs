@@ -1,7 +1,10 @@
 //! Links: the short id, what it leads to, and every rule about them that needs no input or output.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
 
 use crate::identity::{Owner, Sha256};
 use crate::units::{self, Timestamp, Ttl};
@@ -42,6 +45,20 @@ impl FromStr for LinkId {
     }
 }
 
+impl schemars::JsonSchema for LinkId {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "LinkId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9A-Za-z_-]{4,64}$" })
+    }
+}
+
 impl fmt::Display for LinkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -65,7 +82,7 @@ pub fn random_base62(length: usize) -> Result<String, units::Error> {
 }
 
 /// What a link leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Bytes with a file name, offered for saving.

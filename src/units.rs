@@ -1,9 +1,11 @@
 //! Quantities with a unit: instants, lifetimes, sizes; how each is read and how it is shown.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -88,6 +90,20 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
     }
 }
 
+impl schemars::JsonSchema for Timestamp {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
 /// How long something lives: a span, or for ever.
 ///
 /// Written as a whole number and one of `s m h d w` (`90s`, `30m`, `2h`, `7d`, `4w`), or `inf`.
@@ -139,6 +155,22 @@ impl FromStr for Ttl {
             Some(secs @ 1..=LONGEST) => Ok(Self::For(Duration::from_secs(secs))),
             _ => Err(bad()),
         }
+    }
+}
+
+impl schemars::JsonSchema for Ttl {
+    fn schema_name() -> Cow<'static, str> {
+        "Ttl".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "How long something lives: a whole number and one of s, m, h, d and w, or inf; a hundred years at most.",
+            // Digits enough for a hundred years, and none that would be more.
+            "pattern": "^(inf|[1-9][0-9]{0,8}s|[1-9][0-9]{0,6}m|[1-9][0-9]{0,4}h|[1-9][0-9]{0,3}d|[1-9][0-9]{0,2}w)$",
+            "examples": ["30m", "2h", "7d", "inf"],
+        })
     }
 }
 

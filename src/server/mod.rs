@@ -27,6 +27,7 @@ mod body;
 mod connection;
 mod handlers;
 mod listen;
+mod openapi;
 mod problem;
 mod router;
 mod same_site;

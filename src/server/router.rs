@@ -11,6 +11,7 @@ use super::App;
 use super::authenticate::{authenticate, known};
 use super::body::Pacing;
 use super::handlers::{audit, est, fetch, health, links, ocsp, pki, register, stats, upload, whoami};
+use super::openapi::openapi;
 use super::problem::Problem;
 use super::same_site::same_site;
 use super::trace::trace;
@@ -50,6 +51,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/", get(health::index))
         .route("/{id}", get(fetch::fetch))
         .route("/{id}/{name}", get(fetch::fetch_named))
+        .route("/api/openapi.json", get(openapi))
         .route("/api/whoami", get(whoami::whoami))
         .route("/health", get(health::live))
         .route("/health/ready", get(health::ready))

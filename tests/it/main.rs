@@ -14,6 +14,7 @@ mod fetch;
 mod identity;
 mod limits;
 mod ocsp;
+mod openapi;
 mod owners;
 mod publish;
 mod register;

@@ -2,6 +2,7 @@
 
 use axum::Json as JsonBody;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::pki::actor;
@@ -17,8 +18,9 @@ use crate::{access, api};
 const LINES: (usize, usize) = (100, 10_000);
 
 /// How much of the log.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(in crate::server) struct Part {
+    /// The last so many lines; 100 when absent, 10,000 at most.
     last: Option<usize>,
 }
 

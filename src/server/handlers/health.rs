@@ -4,20 +4,21 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::{Value, json};
 
+use crate::api;
 use crate::server::App;
 use crate::server::problem::Problem;
 
 /// `GET /health`: it answers, so it lives.
-pub(in crate::server) async fn live() -> Json<Value> {
-    Json(json!({"status": "healthy"}))
+pub(in crate::server) async fn live() -> Json<api::Health> {
+    Json(api::Health { status: "healthy".to_owned(), database: None, storage: None })
 }
 
 /// `GET /health/ready`: rows can be read and bytes written.
-pub(in crate::server) async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
+pub(in crate::server) async fn ready(State(app): State<App>) -> Result<Json<api::Health>, Problem> {
     app.store.ready().await.map_err(|error| Problem::not_ready(&error))?;
-    Ok(Json(json!({"status": "ready", "database": "ok", "storage": "ok"})))
+    let ok = || Some("ok".to_owned());
+    Ok(Json(api::Health { status: "ready".to_owned(), database: ok(), storage: ok() }))
 }
 
 /// `GET /`: for those who come by.

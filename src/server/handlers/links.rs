@@ -2,6 +2,7 @@
 
 use axum::Json as JsonBody;
 use axum::extract::{Path, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::fetch::find;
@@ -19,11 +20,18 @@ use crate::store::{Paging, Stats};
 /// Links on a page when no number is asked for, and at most.
 const PAGE: (u32, u32) = (100, 1000);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(in crate::server) struct ListQuery {
+    /// Links on a page; 100 when absent.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<u32>,
+    /// `next` of the page before.
+    #[schemars(with = "Option<LinkId>")]
     after: Option<String>,
+    /// What the name has in it.
+    #[schemars(length(max = 255))]
     search: Option<String>,
+    /// Also for an admin: only own links.
     #[serde(default)]
     own: bool,
 }

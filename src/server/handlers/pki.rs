@@ -225,12 +225,12 @@ const LONGEST_INVITE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(in crate::server) async fn invites(
     State(app): State<App>,
     Asking(who): Asking,
-) -> Result<JsonBody<serde_json::Value>, Problem> {
+) -> Result<JsonBody<api::Invites>, Problem> {
     access::administer(&who)?;
     let now = app.clock.now();
     let invites: Vec<api::Invite> =
         app.authority.invites().await?.iter().map(|invite| listing::invite(invite, now)).collect();
-    Ok(JsonBody(serde_json::json!({ "invites": invites })))
+    Ok(JsonBody(api::Invites { invites }))
 }
 
 /// `DELETE /pki/invites/{id}`.
@@ -238,10 +238,10 @@ pub(in crate::server) async fn withdraw_invite(
     State(app): State<App>,
     Asking(who): Asking,
     Path(id): Path<String>,
-) -> Result<JsonBody<serde_json::Value>, Problem> {
+) -> Result<JsonBody<api::Done>, Problem> {
     access::administer(&who)?;
     if app.authority.withdraw_invite(&actor(&who), &id).await? {
-        Ok(JsonBody(serde_json::json!({ "message": "the invite was withdrawn" })))
+        Ok(JsonBody(api::Done { message: "the invite was withdrawn".to_owned() }))
     } else {
         Err(Problem::not_found("open invite with that id"))
     }

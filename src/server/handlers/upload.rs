@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use http_body::Body as _;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Query;
@@ -27,11 +28,27 @@ const BYTES: &str = "application/octet-stream";
 const LONGEST_FIELD: usize = 4096;
 
 /// What is asked for beside the bytes.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(in crate::server) struct Wish {
+    /// The name the link is offered under; what is not safe in a file name is left out.
     name: Option<String>,
+    /// How long the link lives, such as `2h`.
+    #[schemars(with = "Option<Ttl>")]
     ttl: Option<String>,
+    /// Whether the first reader is the last.
+    #[schemars(extend("enum" = ["", "0", "false", "no", "1", "true", "yes"]))]
     burn: Option<String>,
+}
+
+/// The form of `POST /api/upload`, for its description.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it is read part by part")]
+pub(in crate::server) struct Form {
+    /// The bytes.
+    #[schemars(extend("contentMediaType" = BYTES))]
+    file: String,
+    #[serde(flatten)]
+    wish: Wish,
 }
 
 impl Wish {

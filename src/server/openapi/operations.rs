@@ -1,0 +1,232 @@
+//! Every operation of the API: one for each route and method of the router.
+//!
+//! Who adds a route adds a line here: the method, the path as the router has it, who may, and what it does; then what
+//! it takes and answers, by the types of [`crate::api`], and the statuses of failures of its own. A new type derives
+//! `JsonSchema`.
+
+use super::operation::Who::{Admin, Anyone, Client, Est, Invited, Uploader};
+use super::operation::{Operation, op};
+use crate::api;
+use crate::link::LinkId;
+use crate::server::handlers::{audit, links, upload};
+
+const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
+const TEXT: &str = "text/plain; charset=utf-8";
+const PEM: &str = "application/x-pem-file";
+const PKCS10: &str = "application/pkcs10";
+const PKCS7: &str = "application/pkcs7-mime";
+
+/// What is said of bytes.
+const CONTENT: &[&str] =
+    &["ETag", "Accept-Ranges", "Content-Range", "Content-Disposition", "Repr-Digest", "Cache-Control"];
+/// What is said of a new certificate.
+const ISSUED: &[&str] =
+    &["X-Fingerprint-SHA256", "X-Fingerprint-SHA1", "X-Certificate-Serial", "X-Certificate-Expires", "X-Is-Admin"];
+/// What is said of a new certificate whose name nobody chose.
+const REGISTERED: &[&str] = &[
+    "X-Fingerprint-SHA256",
+    "X-Fingerprint-SHA1",
+    "X-Certificate-Serial",
+    "X-Certificate-Expires",
+    "X-Is-Admin",
+    "Content-Disposition",
+];
+/// The same with the key.
+const BUNDLED: &[&str] = &[
+    "X-Fingerprint-SHA256",
+    "X-Fingerprint-SHA1",
+    "X-Certificate-Serial",
+    "X-Certificate-Expires",
+    "X-Is-Admin",
+    "Content-Disposition",
+    "X-PKCS12-Password",
+];
+/// What caches may keep.
+const KEPT: &[&str] = &["ETag", "Cache-Control"];
+/// EST's bodies.
+const ENCODED: &[&str] = &["Content-Transfer-Encoding"];
+
+pub(super) fn operations() -> Vec<Operation> {
+    let mut all = Vec::new();
+    all.extend(content());
+    all.extend(links());
+    all.extend(server());
+    all.extend(pki());
+    all.extend(enrolment());
+    all
+}
+
+/// Bytes in and out.
+fn content() -> Vec<Operation> {
+    vec![
+        op("POST", "/api/upload", Uploader, "Make a link to a file")
+            .query::<upload::Wish>()
+            .takes_as::<upload::Form>("multipart/form-data")
+            .takes_bytes(BYTES)
+            .answers::<api::Link>(201)
+            .with(&["Location"])
+            .problems(&[413, 507]),
+        op("POST", "/", Uploader, "Make a link to a paste")
+            .query::<upload::Wish>()
+            .takes_bytes(BYTES)
+            .answers_text(201, TEXT)
+            .answers::<api::Link>(201)
+            .with(&["Location"])
+            .problems(&[507]),
+        op("PUT", "/{id}", Uploader, "Make a link to a file; what stands for the id is the file's name")
+            .query::<upload::Wish>()
+            .takes_bytes(BYTES)
+            .answers_text(201, TEXT)
+            .answers::<api::Link>(201)
+            .with(&["Location"])
+            .problems(&[507]),
+        fetch("/{id}", "The content of a link"),
+        fetch("/{id}/{name}", "The content of a link; the name is for those who save it"),
+    ]
+}
+
+fn fetch(path: &'static str, summary: &'static str) -> Operation {
+    op("GET", path, Anyone, summary)
+        .part::<LinkId>("id")
+        .reads("Range")
+        .reads("If-Range")
+        .reads("If-None-Match")
+        .answers_bytes(200, "*/*")
+        .answers_bytes(206, "*/*")
+        .answers_nothing(304)
+        .with(CONTENT)
+        .problems(&[404, 410, 416])
+}
+
+/// Metadata of links.
+fn links() -> Vec<Operation> {
+    vec![
+        op("GET", "/api/links", Client, "Own links, newest first; an admin's: all")
+            .query::<links::ListQuery>()
+            .answers::<api::Links>(200),
+        op("GET", "/api/links/{id}", Client, "A link")
+            .part::<LinkId>("id")
+            .answers::<api::Link>(200)
+            .problems(&[404, 410]),
+        op("PATCH", "/api/links/{id}", Client, "Change a link's lifetime or name")
+            .part::<LinkId>("id")
+            .takes::<api::Change>()
+            .answers::<api::Link>(200)
+            .problems(&[404, 410]),
+        op("DELETE", "/api/links/{id}", Client, "End a link")
+            .part::<LinkId>("id")
+            .answers::<api::Link>(200)
+            .problems(&[404]),
+        op("POST", "/api/links/{id}/expire", Client, "End a link")
+            .part::<LinkId>("id")
+            .answers::<api::Link>(200)
+            .problems(&[404]),
+    ]
+}
+
+/// The server itself.
+fn server() -> Vec<Operation> {
+    vec![
+        op("GET", "/", Anyone, "What this is").answers_text(200, TEXT),
+        op("GET", "/api/openapi.json", Anyone, "This document").answers::<serde_json::Value>(200),
+        op("GET", "/api/stats", Client, "Links, bytes, room").answers::<api::Stats>(200),
+        op("GET", "/api/whoami", Anyone, "Who the server takes the caller for").answers::<api::Whoami>(200),
+        op("GET", "/health", Anyone, "Whether the server lives").answers::<api::Health>(200),
+        op("GET", "/health/ready", Anyone, "Whether it can work").answers::<api::Health>(200),
+    ]
+}
+
+/// The authority.
+fn pki() -> Vec<Operation> {
+    vec![
+        op("GET", "/pki/status", Anyone, "The authority").answers::<api::PkiStatus>(200),
+        op("GET", "/pki/ca.crt", Anyone, "The root").answers_text(200, PEM),
+        op("GET", "/pki/chain.crt", Anyone, "The issuing CA and the root").answers_text(200, PEM),
+        op("GET", "/pki/crl", Anyone, "The revocation list (RFC 5280)")
+            .reads("If-None-Match")
+            .answers_bytes(200, "application/pkix-crl")
+            .answers_nothing(304)
+            .with(KEPT),
+        op("GET", "/pki/crl.pem", Anyone, "The revocation lists of every CA of this server")
+            .reads("If-None-Match")
+            .answers_text(200, PEM)
+            .answers_nothing(304)
+            .with(KEPT),
+        op("POST", "/pki/ocsp", Anyone, "What became of a certificate (RFC 6960)")
+            .takes_bytes("application/ocsp-request")
+            .answers_bytes(200, "application/ocsp-response"),
+        op("GET", "/pki/ocsp/{*request}", Anyone, "What became of a certificate; the request is in base64 (RFC 5019)")
+            .reads("If-None-Match")
+            .answers_bytes(200, "application/ocsp-response")
+            .answers_nothing(304)
+            .with(KEPT),
+        op("POST", "/pki/ca", Admin, "Make the authority: there is one from the first start on").problems(&[409]),
+        op("POST", "/pki/issue", Admin, "A certificate for a client")
+            .takes::<api::Issue>()
+            .answers::<api::Issued>(201)
+            .problems(&[409]),
+        op("POST", "/pki/trust", Admin, "A certificate from elsewhere becomes a client's")
+            .takes::<api::Trust>()
+            .answers::<api::Trust>(200)
+            .problems(&[409]),
+        op("GET", "/pki/audit", Admin, "The last changes of trust").query::<audit::Part>().answers::<api::Audit>(200),
+        op("GET", "/pki/audit/verify", Admin, "Whether the record is as it was written").answers::<api::Verified>(200),
+        op("GET", "/pki/certs", Client, "Own certificates; an admin's: all").answers::<api::Certificates>(200),
+        op("POST", "/pki/revoke", Client, "Revoke own certificates; an admin: any")
+            .takes::<api::Revoke>()
+            .answers::<api::Revoked>(200)
+            .problems(&[404]),
+        op("GET", "/pki/invites", Admin, "All invites").answers::<api::Invites>(200),
+        op("POST", "/pki/invites", Admin, "Make an invite")
+            .takes::<api::NewInvite>()
+            .answers::<api::MadeInvite>(201)
+            .problems(&[404, 409]),
+        op("DELETE", "/pki/invites/{id}", Admin, "Withdraw an invite").answers::<api::Done>(200).problems(&[404]),
+    ]
+}
+
+/// Ways to a certificate.
+fn enrolment() -> Vec<Operation> {
+    vec![
+        op("POST", "/pki/enroll", Invited, "A certificate for a signing request")
+            .takes_bytes(PEM)
+            .answers_text(200, PEM)
+            .with(ISSUED)
+            .problems(&[404, 409]),
+        op("POST", "/pki/renew", Client, "A new certificate for the same client")
+            .takes_bytes(PEM)
+            .answers_text(200, PEM)
+            .with(ISSUED),
+        op("GET", "/.well-known/est/cacerts", Anyone, "The CAs (RFC 7030)").answers_bytes(200, PKCS7).with(ENCODED),
+        op("GET", "/.well-known/est/csrattrs", Anyone, "The key that would be best (RFC 7030)")
+            .answers_bytes(200, "application/csrattrs")
+            .with(ENCODED),
+        op("POST", "/.well-known/est/simpleenroll", Est, "A certificate for a signing request (RFC 7030)")
+            .takes_bytes(PKCS10)
+            .answers_bytes(200, PKCS7)
+            .with(ENCODED)
+            .problems(&[404, 409]),
+        op("POST", "/.well-known/est/simplereenroll", Client, "A new certificate for the same client (RFC 7030)")
+            .takes_bytes(PKCS10)
+            .answers_bytes(200, PKCS7)
+            .with(ENCODED),
+        op("GET", "/register/challenge", Anyone, "A proof of work to solve, if registration is open")
+            .answers::<api::Challenge>(200)
+            .problems(&[403]),
+        op("POST", "/register", Anyone, "A key and its certificate for proof of work, if registration is open")
+            .reads("X-PoW-Token")
+            .reads("X-PoW-Solution")
+            .takes_as::<api::Register>(JSON)
+            .answers_bytes(200, "application/x-pkcs12")
+            .with(BUNDLED)
+            .problems(&[409]),
+        op("POST", "/csr", Anyone, "A certificate for proof of work, if registration is open")
+            .reads("X-PoW-Token")
+            .reads("X-PoW-Solution")
+            .takes_bytes(PEM)
+            .answers_text(200, PEM)
+            .with(REGISTERED)
+            .problems(&[409]),
+    ]
+}
