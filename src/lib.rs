@@ -11,6 +11,7 @@
 //! | 4 | [`config`] | what was said, made whole: flags over environment over file over defaults, each with its source |
 //! | 3 | [`server`] | from an open socket to an answered request |
 //! | 3 | [`client`] | one method per deed, transfers, and where an enrolment is kept; meets the server only in [`api`] |
+//! | 3 | [`backup`] | a whole storage folder in one file, taken while the server runs, and the way back |
 //! | 2 | [`authority`] | the CA with a memory: clients, certificates, invites, revocation |
 //! | 1 | [`store`] | rows and bytes, and the order of effects between them |
 //! | 1 | [`tls`] | the certificate shown and its reload; the optional client certificate; the peer, read once |
@@ -50,6 +51,7 @@ pub mod access;
 pub mod api;
 pub mod audit;
 pub mod authority;
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod clock;

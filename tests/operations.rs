@@ -278,6 +278,30 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_full_disk_leaves_neither_half_a_backup_nor_half_a_storage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (storage, file) = (folder.path().join("storage"), folder.path().join("all.tar"));
+    let server = Server::start(&storage, &[]);
+    let user = User::enrolled(&server);
+    let large = user.home.path().join("large");
+    std::fs::write(&large, vec![1; 20 * 1024 * 1024]).expect("written");
+    assert!(user.run(&["upload", &large.display().to_string()]).status.success());
+    let run = |arguments: &str| {
+        let then = format!("{DDROP} {arguments}; echo \"code $?\"; ls -A \"$DISK\"");
+        let mut command = on_small_disk(&folder.path().join("disk"), "size=8m", &then);
+        words(&command.env("STORAGE", &storage).env("FILE", &file).output().expect("unshare runs"))
+    };
+    let said = run("backup \"$DISK/all.tar\" -s \"$STORAGE\"");
+    assert!(said.contains("code 1\n") && said.contains("No space left") && !said.contains("all.tar\n"), "{said}");
+    let done = user.command(&["backup", "-s"]).arg(&storage).arg(&file).output().expect("ddrop runs");
+    assert!(done.status.success(), "{}", words(&done));
+    let said = run("restore \"$FILE\" -s \"$DISK\"");
+    assert!(said.contains("code 1\n") && said.contains("No space left"), "{said}");
+    assert!(said.lines().all(|line| !line.starts_with("links.db") && !line.starts_with(".restoring")), "{said}");
+    server.stop();
+}
+
+#[test]
 fn storage_that_cannot_be_written_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let then = format!("exec {DDROP} serve -h 127.0.0.1 -p 0 -s \"$DISK/storage\"");

@@ -34,7 +34,7 @@ fn floor(module: &str) -> u8 {
         "clock" | "identity" | "link" | "api" | "units" => 0,
         "store" | "tls" | "access" | "abuse" | "token" | "audit" | "seal" => 1,
         "authority" => 2,
-        "server" | "client" => 3,
+        "server" | "client" | "backup" => 3,
         "config" => 4,
         "cli" => 5,
         "main" | "lib" => 6,

@@ -24,6 +24,7 @@ use crate::store::trust::{self, Certificates, Client, Enrolment, Known, Trust};
 use crate::token::Secret;
 use crate::units::Timestamp;
 
+pub mod backup;
 mod enroll;
 mod error;
 mod folder;
@@ -275,7 +276,7 @@ impl Authority {
     ) -> Self {
         let root_pem = keep.root.to_pem();
         Self {
-            audit: Audit::at(folder.path("audit.log")),
+            audit: Audit::at(folder.path(backup::RECORD)),
             issuers: ArcSwap::new(Issuers::new(keep.issuing, keep.former, &root_pem, trust.epoch())),
             root_pem,
             root: keep.root,

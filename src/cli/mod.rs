@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod backup;
 mod cert;
 mod completions;
 mod connect;
@@ -18,6 +19,7 @@ mod list;
 mod man;
 pub mod output;
 mod pki;
+mod restore;
 pub mod serve;
 mod stats;
 mod update;
@@ -73,6 +75,10 @@ enum Command {
     Whoami(whoami::Args),
     /// Ask whether a server is healthy
     Health(health::Args),
+    /// Copy a server's whole storage into one file, while it runs
+    Backup(backup::Args),
+    /// Make a storage folder of a backup
+    Restore(restore::Args),
     /// Run the certificate authority
     Pki(pki::Args),
     /// Print the completions for a shell
@@ -106,6 +112,8 @@ impl Cli {
             Command::Info(args) => done(Box::pin(info::run(context, args)).await),
             Command::Whoami(args) => done(Box::pin(whoami::run(context, args)).await),
             Command::Health(args) => done(Box::pin(health::run(context, args)).await),
+            Command::Backup(args) => done(backup::run(context, args).await),
+            Command::Restore(args) => done(restore::run(context, args).await),
             Command::Pki(args) => done(Box::pin(pki::run(context, args)).await),
             Command::Completions(args) => done(completions::run(&args)),
             Command::Man(args) => done(man::run(&args)),
@@ -151,6 +159,10 @@ mod tests {
             "ddrop info",
             "ddrop whoami --json",
             "ddrop health --url https://localhost",
+            "ddrop backup file -s storage",
+            "ddrop backup - --storage storage --force",
+            "ddrop restore file -s storage",
+            "ddrop restore - -s storage --force --json",
             "ddrop pki status -s storage",
             "ddrop pki -s storage invite bob --admin --ttl 24h --url https://host",
             "ddrop pki invite --for bob",

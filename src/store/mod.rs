@@ -27,6 +27,7 @@ mod contract;
 mod count;
 #[cfg(test)]
 mod cut_off;
+pub mod folder;
 mod ledger;
 mod once;
 mod sweep;

@@ -5,6 +5,7 @@
 
 mod admission;
 mod app;
+mod backup;
 mod caller;
 mod deaddrop;
 mod deadlines;

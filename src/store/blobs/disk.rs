@@ -32,17 +32,22 @@ impl Disk {
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, Error> {
-        if !is_name(name) {
-            return Err(Error::Damaged(format!("'{name}' is not the name of a file of ours")));
-        }
-        let (first, second) = (name.get(..2).unwrap_or_default(), name.get(2..4).unwrap_or_default());
-        Ok(self.root.join(first).join(second).join(name))
+        Ok(self.root.join(place(name)?))
     }
 
     /// A row whose bytes are gone has no name for them.
     fn path_if_any(&self, name: &str) -> Result<Option<PathBuf>, Error> {
         if name.is_empty() { Ok(None) } else { self.path(name).map(Some) }
     }
+}
+
+/// Where the bytes of this name are, below the folder of files.
+pub(in crate::store) fn place(name: &str) -> Result<PathBuf, Error> {
+    if !is_name(name) {
+        return Err(Error::Damaged(format!("'{name}' is not the name of a file of ours")));
+    }
+    let (first, second) = (name.get(..2).unwrap_or_default(), name.get(2..4).unwrap_or_default());
+    Ok(Path::new(first).join(second).join(name))
 }
 
 /// Names are 32 lower-case hex digits, so they can never be a way out of the folder.

@@ -12,10 +12,11 @@ use crate::store::Error;
 mod epoch;
 mod links;
 mod schema;
+pub(in crate::store) mod snapshot;
 mod spent;
 mod trust;
 mod writer;
-mod writers;
+pub(in crate::store) mod writers;
 
 use epoch::Epoch;
 use writer::Queue;

@@ -114,13 +114,39 @@ const STEPS: &[&str] = &[
     ",
 ];
 
+/// Whether the database is ours and not newer than this program.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let (application, version) = (number(connection, "application_id")?, number(connection, "user_version")?);
+    if application != APPLICATION {
+        return Err(Error::NotOurs { path: path.to_owned() });
+    }
+    if version > known {
+        return Err(Error::Newer { path: path.to_owned(), found: version, known });
+    }
+    Ok(())
+}
+
+/// Whether SQLite finds every page, index and reference as it has to be.
+pub(super) fn integrity(connection: &Connection) -> Result<(), Error> {
+    let found: String = connection.query_row("PRAGMA main.integrity_check(1)", [], |row| row.get(0))?;
+    if found != "ok" {
+        return Err(Error::Damaged(found));
+    }
+    let lost = connection.prepare("PRAGMA main.foreign_key_check")?.exists([])?;
+    if lost { Err(Error::Damaged("a row refers to one that is not there".to_owned())) } else { Ok(()) }
+}
+
+fn number(connection: &Connection, name: &str) -> Result<i64, rusqlite::Error> {
+    connection.query_row(&format!("PRAGMA main.{name}"), [], |row| row.get(0))
+}
+
 /// Makes the database what this program needs, in one transaction per step; two processes may try at once.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     loop {
         let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let number = |name: &str| step.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
-        let (application, version) = (number("application_id")?, number("user_version")?);
+        let (application, version) = (number(&step, "application_id")?, number(&step, "user_version")?);
         let tables: i64 = step.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         if application != APPLICATION && (application != 0 || version != 0 || tables != 0) {
             return Err(Error::NotOurs { path: path.to_owned() });

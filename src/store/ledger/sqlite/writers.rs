@@ -53,6 +53,18 @@ impl Writers {
     }
 }
 
+/// Whether any process, of those that hold their lock, has the folder open.
+pub(in crate::store) fn any_alive(storage: &Path) -> Result<bool, Error> {
+    let folder = storage.join("writers");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(Error::io("list", folder, source)),
+    };
+    let held = |path: &Path| File::open(path).is_ok_and(|file| file.try_lock().is_err());
+    Ok(entries.flatten().any(|entry| held(&entry.path())))
+}
+
 impl Drop for Writers {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.folder.join(&self.own));
