@@ -219,6 +219,13 @@ pub struct Principal {
     pub address: Option<IpAddr>,
 }
 
+impl Principal {
+    /// Whether it is a client of ours, or the operator.
+    pub fn is_known(&self) -> bool {
+        matches!(self.tier, Tier::Trusted | Tier::Admin)
+    }
+}
+
 /// What could not be read as an identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

@@ -16,7 +16,7 @@
 //! | 1 | [`store`] | rows and bytes, and the order of effects between them |
 //! | 1 | [`tls`] | the certificate shown and its reload; the optional client certificate; the peer, read once |
 //! | 1 | [`access`] | whether a principal may do a thing; a yes is a permit, which the store asks for |
-//! | 1 | [`abuse`] | proof of work, and how often something may be done from one address |
+//! | 1 | [`abuse`] | proof of work, rates, floods, duplicates, entropy: what may be made, how often and for what |
 //! | 1 | [`token`] | bearer tokens and invites: made, read, hashed |
 //! | 1 | [`audit`] | the record of every change of trust: append-only, each line bound to the one before |
 //! | 0 | [`api`] | the wire: paths, headers, bodies; shared by server and client |

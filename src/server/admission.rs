@@ -1,13 +1,13 @@
 //! What stands between strangers and certificates: a few wrong guesses, a few at a time, and work to register.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::App;
 use super::problem::Problem;
-use crate::abuse::{Limiter, Rate, Refused, Work};
+use crate::abuse::{Limiter, Rate, Refused, Work, from};
 use crate::authority::{Actor, Error, Issued};
 use crate::identity::Principal;
 use crate::store::{self, Store};
@@ -25,7 +25,7 @@ const CHALLENGE: Duration = Duration::from_secs(900);
 /// Counts what strangers try.
 #[derive(Debug)]
 pub(super) struct Admission {
-    guesses: Limiter,
+    guesses: Limiter<IpAddr>,
     turns: Semaphore,
     /// What registering costs.
     pub(super) work: Work,
@@ -48,13 +48,13 @@ pub(super) async fn enroll(app: &App, who: &Principal, secret: &Secret, csr_pem:
     // Closed it never is; without a turn it would still be right to go on.
     let _turn = turns.acquire().await;
     let now = app.clock.now();
-    let address = who.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    guesses.check(address, now)?;
+    let address = from(who);
+    guesses.check(&address, now)?;
     let from = Actor { name: "invite".to_owned(), address: who.address };
     let result = app.authority.enroll(&from, secret, csr_pem).await;
     if result.as_ref().is_err_and(is_wrong_guess) {
         // That it is one too many is for the next one to hear.
-        let _ = guesses.count(address, now);
+        let _ = guesses.count(&address, now);
     }
     Ok(result?)
 }
