@@ -118,8 +118,8 @@ fn certificates_say_what_their_profile_says() {
         "TLS Web Client Authentication",
         "Digital Signature",
         "X509v3 Authority Key Identifier",
-        "http://drop.example/pki/crl",
-        "OCSP - URI:http://drop.example/pki/ocsp",
+        "http://drop.example.org/pki/crl",
+        "OCSP - URI:http://drop.example.org/pki/ocsp",
     ] {
         assert!(client.contains(fact), "{fact} in {client}");
     }

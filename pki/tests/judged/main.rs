@@ -1,6 +1,6 @@
 //! What the CA signs, judged by others: the `openssl` command and webpki. A missing `openssl` is a failure.
 
-#![allow(clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 mod by_openssl;
 mod by_webpki;
+mod lint;
 mod publication;
 mod samples;
 
@@ -62,7 +63,10 @@ impl World {
 }
 
 fn publication() -> Publication {
-    Publication { crl: Some("http://drop.example/pki/crl".into()), ocsp: Some("http://drop.example/pki/ocsp".into()) }
+    Publication {
+        crl: Some("http://drop.example.org/pki/crl".into()),
+        ocsp: Some("http://drop.example.org/pki/ocsp".into()),
+    }
 }
 
 /// Runs openssl; panics if there is none.
