@@ -177,6 +177,10 @@ mod tests {
             created_at: Timestamp::default(),
             expires_at: None,
             burn: false,
+            idle: None,
+            accessed_at: None,
+            password: None,
+            target: None,
         }
     }
 

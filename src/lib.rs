@@ -18,6 +18,7 @@
 //! | 1 | [`access`] | whether a principal may do a thing; a yes is a permit, which the store asks for |
 //! | 1 | [`abuse`] | proof of work, rates, floods, duplicates, entropy: what may be made, how often and for what |
 //! | 1 | [`token`] | bearer tokens and invites: made, read, hashed |
+//! | 1 | [`password`] | passwords of links: hashed and compared, at a price |
 //! | 1 | [`audit`] | the record of every change of trust: append-only, each line bound to the one before |
 //! | 0 | [`api`] | the wire: paths, headers, bodies; shared by server and client |
 //! | 0 | [`link`] | what a link is, and every rule that needs no input or output |
@@ -58,6 +59,7 @@ pub mod clock;
 pub mod config;
 pub mod identity;
 pub mod link;
+pub mod password;
 pub mod server;
 pub mod store;
 pub mod tls;

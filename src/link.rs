@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -23,6 +24,17 @@ impl LinkId {
     /// When the operating system gives no random bytes.
     pub fn random() -> Result<Self, units::Error> {
         Ok(Self(random_base62(Self::LENGTH)?))
+    }
+
+    /// Characters in the id of a short URL: 48 bits, since what it leads to is mostly known to others anyway.
+    pub const SHORT: usize = 8;
+
+    /// A short one. There may be one like it already.
+    ///
+    /// # Errors
+    /// When the operating system gives no random bytes.
+    pub fn random_short() -> Result<Self, units::Error> {
+        Ok(Self(random_base62(Self::SHORT)?))
     }
 
     /// As it stands in a URL.
@@ -169,6 +181,28 @@ fn shorten(name: &str, longest: usize) -> String {
     format!("{}{extension}", stem.get(..room).unwrap_or_default())
 }
 
+/// What is kept of a password: a salted hash, which is shown to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// One that was kept, or made by [`crate::password`].
+    pub fn from_kept(text: String) -> Self {
+        Self(text)
+    }
+
+    /// As it is kept.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash")
+    }
+}
+
 /// A link as it stands: its bytes are whole and on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -194,12 +228,37 @@ pub struct Link {
     pub expires_at: Option<Timestamp>,
     /// Whether the first reader is the last.
     pub burn: bool,
+    /// How long after its last reading it ends, if that is what ends it.
+    pub idle: Option<Duration>,
+    /// When it was last read, as far as that was noted; `None` is never.
+    pub accessed_at: Option<Timestamp>,
+    /// Without the password it leads nowhere.
+    pub password: Option<PasswordHash>,
+    /// Where a link of kind [`Kind::Url`] leads.
+    pub target: Option<String>,
 }
 
 impl Link {
     /// Whether it has ended by `now`.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// The same after a reading.
+    #[must_use]
+    pub fn touched(self, at: Timestamp) -> Self {
+        match self.idle {
+            Some(idle) if !self.burn => Self { expires_at: Some(at.after(idle)), accessed_at: Some(at), ..self },
+            _ => self,
+        }
+    }
+
+    /// Whether a reading now would keep it alive for longer, and by so much that this is worth noting: a hundredth of
+    /// its idle time, five minutes at most.
+    pub fn is_worth_touching(&self, now: Timestamp) -> bool {
+        const MOST: Duration = Duration::from_secs(300);
+        let Some(idle) = self.idle.filter(|_| !self.burn) else { return false };
+        now.since(self.accessed_at.unwrap_or(self.created_at)) >= (idle / 100).min(MOST)
     }
 }
 
@@ -214,17 +273,33 @@ pub struct Draft {
     pub mime: String,
     /// How long it will live once it is complete.
     pub ttl: Ttl,
+    /// Whether each reading begins its lifetime anew.
+    pub idle: bool,
     /// Whether the first reader is the last.
     pub burn: bool,
+    /// Without the password it will lead nowhere.
+    pub password: Option<PasswordHash>,
+}
+
+impl Draft {
+    /// How long after its last reading a link made of it ends, if that is what ends it.
+    pub fn idle_time(&self) -> Option<Duration> {
+        match self.ttl {
+            Ttl::For(span) if self.idle => Some(span),
+            _ => None,
+        }
+    }
 }
 
 /// What is to be different about a link.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// A new lifetime, from now.
+    /// A new lifetime, from now, which no reading makes longer.
     pub ttl: Option<Ttl>,
-    /// A new name.
-    pub name: Option<FileName>,
+    /// A new name, or none.
+    pub name: Option<Option<FileName>>,
+    /// A new password, or none.
+    pub password: Option<Option<PasswordHash>>,
 }
 
 /// How long links may live.
@@ -271,8 +346,6 @@ pub enum Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -32,7 +32,7 @@ fn module(path: &Path) -> String {
 fn floor(module: &str) -> u8 {
     match module {
         "clock" | "identity" | "link" | "api" | "units" => 0,
-        "store" | "tls" | "access" | "abuse" | "token" | "audit" | "seal" => 1,
+        "store" | "tls" | "access" | "abuse" | "token" | "password" | "audit" | "seal" => 1,
         "authority" => 2,
         "server" | "client" | "backup" => 3,
         "config" => 4,

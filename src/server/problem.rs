@@ -313,7 +313,9 @@ impl From<store::Error> for Problem {
             E::Full { .. } => Self::full("Storage limit exceeded"),
             E::NoSpace(_) => Self::full("The server's disk is full").because(&error),
             E::Length { .. } => Self::new(StatusCode::BAD_REQUEST, "interrupted", error.to_string()),
-            E::NotWritten | E::Closed => Self::unavailable("the server cannot write now; try again", &error),
+            E::Ended => Self::gone(),
+            E::Replaced => Self::new(StatusCode::CONFLICT, "replaced", error.to_string()).hint("ask again"),
+            E::NotWritten | E::Closed | E::NoId => Self::unavailable("the server cannot write now; try again", &error),
             E::Storage { .. }
             | E::NotOurs { .. }
             | E::Newer { .. }

@@ -8,11 +8,11 @@ use futures_util::TryStreamExt as _;
 
 use super::blobs::{Blobs, disk::Disk};
 use super::cut_off::cut_off;
-use super::ledger::{Links, Phase, Query, Reservation, Spent, Writer, sqlite::Sqlite};
+use super::ledger::{Doomed, Links, Phase, Query, Replacement, Reservation, Spent, Writer, sqlite::Sqlite};
 use super::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Revoked, Trust};
 use super::{Error, Paging, Span};
 use crate::identity::{ClientId, Fingerprint, Owner, Sha256};
-use crate::link::{Change, FileName, Kind, Link, LinkId};
+use crate::link::{Change, FileName, Kind, Link, LinkId, PasswordHash};
 use crate::units::{Timestamp, Ttl};
 
 fn at(secs: i64) -> Timestamp {
@@ -41,6 +41,10 @@ async fn ready_link(links: &dyn Links, owner: Owner, name: &str, created: i64, e
         created_at: at(created),
         expires_at: expires.map(at),
         burn: false,
+        idle: None,
+        accessed_at: None,
+        password: None,
+        target: None,
     };
     links.seal(&link).await.expect("sealed");
     link
@@ -138,10 +142,108 @@ async fn pending_rows_are_told_apart(links: &dyn Links) {
 async fn changes_are_kept(links: &dyn Links) {
     let link = ready_link(links, owner("a"), "old", 1, Some(100)).await;
     let ttl = Ttl::For(Duration::from_secs(500));
-    let change = Change { ttl: Some(ttl), name: FileName::clean("new") };
+    let change = Change { ttl: Some(ttl), name: Some(FileName::clean("new")), password: None };
     let changed = links.change(&link.id, change, at(50)).await.expect("written").expect("live");
     assert_eq!((changed.expires_at, changed.name.as_ref().map(FileName::as_str)), (Some(at(550)), Some("new")));
     assert_eq!(links.find(&link.id).await.expect("read").expect("a row").link, changed);
+}
+
+/// A link that ends by idleness, with all a link can have.
+async fn idle_link(links: &dyn Links) -> Link {
+    let id = LinkId::random().expect("random bytes");
+    let blob = hex::encode(crate::units::random::<16>().expect("random bytes"));
+    let row = Reservation { id: id.clone(), kind: Kind::Paste, owner: owner("i"), blob: blob.clone(), now: at(1) };
+    links.reserve(row).await.expect("reserved");
+    let link = Link {
+        id,
+        kind: Kind::Paste,
+        owner: owner("i"),
+        name: None,
+        mime: "text/plain".into(),
+        size: 10,
+        sha256: Sha256([3; 32]),
+        blob,
+        created_at: at(1),
+        expires_at: Some(at(101)),
+        burn: false,
+        idle: Some(Duration::from_secs(100)),
+        accessed_at: None,
+        password: Some(PasswordHash::from_kept("hash".into())),
+        target: None,
+    };
+    links.seal(&link).await.expect("sealed");
+    assert_eq!(links.find(&link.id).await.expect("read").expect("a row").link, link);
+    link
+}
+
+async fn readings_keep_idle_links(links: &dyn Links) {
+    let idle = idle_link(links).await;
+    let fixed = ready_link(links, owner("i"), "x", 1, Some(100)).await;
+    let find = async |id: &LinkId| links.find(id).await.expect("read").expect("a row").link;
+    let both = |secs| vec![(idle.id.clone(), at(secs)), (fixed.id.clone(), at(secs))];
+    links.touch(both(50)).await.expect("written");
+    links.touch(both(40)).await.expect("written");
+    assert_eq!(find(&idle.id).await, idle.clone().touched(at(50)), "the last reading counts, whichever came last");
+    assert_eq!(find(&fixed.id).await, fixed, "a fixed end is fixed");
+    let overdue = links.doom_overdue(at(120), 10).await.expect("written");
+    assert_eq!(overdue.iter().map(|doomed| &doomed.id).collect::<Vec<_>>(), [&fixed.id]);
+    links.touch(both(130)).await.expect("written");
+    let ttl = Change { ttl: Some(Ttl::For(Duration::from_secs(5))), password: Some(None), ..Change::default() };
+    let changed = links.change(&idle.id, ttl, at(140)).await.expect("written").expect("live");
+    assert_eq!((changed.idle, changed.expires_at, &changed.password), (None, Some(at(145)), &None));
+    links.touch(both(144)).await.expect("written");
+    assert_eq!(find(&idle.id).await, changed, "a lifetime that was asked for is not touched");
+    assert_eq!(links.doom_overdue(at(145), 10).await.expect("written").len(), 1);
+    links.touch(both(146)).await.expect("written");
+    assert_eq!(links.find(&idle.id).await.expect("read").expect("a row").phase, Phase::Doomed, "and none comes back");
+}
+
+async fn bytes_are_replaced_at_once(links: &dyn Links) {
+    let link = idle_link(links).await;
+    let before = links.totals(None, at(10)).await.expect("read");
+    let replacement = async || {
+        let pending = LinkId::random().expect("random bytes");
+        let blob = hex::encode(crate::units::random::<16>().expect("random bytes"));
+        let row = Reservation { id: pending.clone(), kind: Kind::Paste, owner: owner("i"), blob, now: at(10) };
+        links.reserve(row.clone()).await.expect("reserved");
+        let (id, mime, sha256) = (link.id.clone(), "image/png".to_owned(), Sha256([4; 32]));
+        Replacement { id, pending, blob: row.blob, mime, size: 25, sha256 }
+    };
+    let with = replacement().await;
+    let (new, old) = links.replace(with.clone(), at(10)).await.expect("written").expect("it lives");
+    assert_eq!(old, Doomed { id: with.pending.clone(), blob: link.blob.clone() });
+    let expected = Link { blob: with.blob.clone(), mime: with.mime, size: 25, sha256: with.sha256, ..link.clone() };
+    assert_eq!(new, expected.touched(at(10)));
+    assert_eq!(links.find(&link.id).await.expect("read").expect("a row").link, new);
+    let doomed = links.doomed(at(10), 10).await.expect("read");
+    assert!(doomed.contains(&old), "for a sweeper, if it is not deleted now");
+    let after = links.totals(None, at(10)).await.expect("read");
+    assert_eq!((after.links, after.bytes), (before.links, before.bytes + 15));
+    links.doom(&link.id, at(20)).await.expect("written");
+    let late = replacement().await;
+    assert!(links.replace(late.clone(), at(20)).await.expect("written").is_none(), "it has ended");
+    assert!(links.release(&late.pending).await.expect("written"), "and the reservation is as it was");
+}
+
+async fn links_without_bytes_are_counted_and_end(links: &dyn Links) {
+    let before = links.totals(None, at(5)).await.expect("read");
+    let url = Link {
+        id: LinkId::random_short().expect("random bytes"),
+        kind: Kind::Url,
+        size: 0,
+        blob: String::new(),
+        password: None,
+        target: Some("https://example.org/".into()),
+        ..idle_link(links).await
+    };
+    assert!(links.insert(&url).await.expect("written"));
+    assert!(!links.insert(&url).await.expect("written"), "there is one");
+    assert_eq!(links.find(&url.id).await.expect("read").expect("a row").link, url);
+    assert_eq!(links.totals(None, at(5)).await.expect("read").links, before.links + 2);
+    links.doom(&url.id, at(6)).await.expect("written");
+    links.bury(vec![url.id.clone()], at(6)).await.expect("written");
+    assert!(!links.insert(&url).await.expect("written"), "it is remembered");
+    assert_eq!(links.totals(None, at(6)).await.expect("read").links, before.links + 1);
 }
 
 #[tokio::test]
@@ -152,8 +254,12 @@ async fn sqlite_keeps_links() {
     one_of_many_claims(Arc::clone(&links)).await;
     pending_rows_are_told_apart(&*links).await;
     changes_are_kept(&*links).await;
+    bytes_are_replaced_at_once(&*links).await;
+    links_without_bytes_are_counted_and_end(&*links).await;
     links.close().await;
     assert!(matches!(links.find(&LinkId::random().expect("random bytes")).await, Err(Error::Closed)));
+    let fresh = tempfile::tempdir().expect("a folder");
+    readings_keep_idle_links(&Sqlite::open(fresh.path()).expect("opened")).await;
     let fresh = tempfile::tempdir().expect("a folder");
     overdue_rows_are_found_oldest_first(&Sqlite::open(fresh.path()).expect("opened")).await;
     let fresh = tempfile::tempdir().expect("a folder");

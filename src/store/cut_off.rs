@@ -74,7 +74,7 @@ async fn a_change_cut_off_is_seen_by_everyone_or_by_no_one() {
     let link = upload(&store, 5, false).await.expect("made");
     let permit = manage(&store, &link).await;
     let name = FileName::clean("new");
-    cut_off(1, store.change(permit, Change { ttl: None, name: name.clone() })).await;
+    cut_off(1, store.change(permit, Change { name: Some(name.clone()), ..Change::default() })).await;
     until(async || {
         let kept = store.inner.links.find(&link.id).await.expect("read").expect("a row");
         let Lookup::Live(seen) = store.find(&link.id).await.expect("read") else { panic!("it lives") };

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::access::{Create, List, Manage, Permit, Read};
+use crate::access::{List, Manage, Permit};
 use crate::clock::Clock;
-use crate::link::{Change, Draft, Link, LinkId};
+use crate::link::{Change, Link, LinkId};
 use crate::units::{self, Timestamp};
 
 mod blobs;
@@ -25,14 +25,17 @@ mod content;
 #[cfg(test)]
 mod contract;
 mod count;
+mod create;
 #[cfg(test)]
 mod cut_off;
 pub mod folder;
 mod ledger;
 mod once;
+mod read;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod touch;
 pub mod trust;
 mod upload;
 
@@ -45,6 +48,7 @@ use blobs::Blobs;
 use budget::Budget;
 use cache::Cache;
 use ledger::{Links, Phase, Row, Spent};
+use touch::Touches;
 
 /// How long the end of a link is remembered, to answer that it is gone rather than that it never was.
 pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -72,6 +76,7 @@ struct Inner {
     spent: Arc<dyn Spent>,
     blobs: Arc<dyn Blobs>,
     cache: Cache,
+    touches: Touches,
     budget: Budget,
     /// Uploads of this process that are under way.
     running: Mutex<HashSet<LinkId>>,
@@ -192,6 +197,7 @@ impl Store {
             spent: ledger,
             blobs,
             cache: Cache::new(),
+            touches: Touches::default(),
             budget,
             running: Mutex::default(),
             cleaning: TaskTracker::new(),
@@ -215,14 +221,6 @@ impl Store {
         self.inner.budget.check(bytes)
     }
 
-    /// Reserves room and an id. `declared`: the length, when it is known; room for it is reserved at once.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] and [`Error::Full`] when it is known now that the bytes cannot be kept.
-    pub async fn begin(&self, permit: Permit<Create>, draft: Draft, declared: Option<u64>) -> Result<Upload, Error> {
-        Upload::begin(Arc::clone(&self.inner), permit.into_inner().owner, draft, declared).await
-    }
-
     async fn row(&self, id: &LinkId) -> Result<Option<Arc<Row>>, Error> {
         let inner = &self.inner;
         inner.cache.get_or_read(id, || inner.links.find(id)).await
@@ -237,8 +235,13 @@ impl Store {
         let now = self.inner.clock.now();
         let ended = match row.phase {
             Phase::Pending => return Ok(Lookup::Unknown),
-            Phase::Ready if row.link.has_expired(now) => row.link.expires_at,
-            Phase::Ready => return Ok(Lookup::Live(Box::new(row.link.clone()))),
+            Phase::Ready => {
+                let link = self.inner.touches.apply(row.link.clone());
+                if !link.has_expired(now) {
+                    return Ok(Lookup::Live(Box::new(link)));
+                }
+                link.expires_at
+            }
             Phase::Doomed | Phase::Buried => row.ended_at,
         };
         let remembered = ended.is_some_and(|ended| now < ended.after(REMEMBERED));
@@ -255,36 +258,6 @@ impl Store {
             Lookup::Gone => Ok(self.row(id).await?.map(|row| row.link.clone())),
             Lookup::Unknown => Ok(None),
         }
-    }
-
-    /// The bytes of a link, or a span of them; for a link that burns this is its one reading: `None` when another
-    /// reader was first, or when the link has ended meanwhile.
-    ///
-    /// # Errors
-    /// When the bytes are not what the row says.
-    pub async fn read(&self, permit: Permit<Read>, span: Option<Span>) -> Result<Option<Content>, Error> {
-        let link = permit.into_inner().link;
-        let span = span.unwrap_or(Span { start: 0, length: link.size });
-        // Opened before it is claimed: from the claim on a sweeper may delete the file, which what is open survives.
-        let bytes = match self.inner.blobs.open(&link.blob, link.size, span).await {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                self.inner.cache.forget(&link.id);
-                // It may have been expired between the look-up and now.
-                return if matches!(self.find(&link.id).await?, Lookup::Live(_)) { Err(error) } else { Ok(None) };
-            }
-        };
-        if !link.burn {
-            return Ok(Some(Content::new(bytes, span.length, None)));
-        }
-        let inner = Arc::clone(&self.inner);
-        let claiming = async move {
-            let claimed = inner.links.claim(&link.id, inner.clock.now()).await;
-            inner.cache.forget(&link.id);
-            let burning = claimed?.then(|| content::Burning::new(inner, &link));
-            Ok(burning.map(|burning| Content::new(bytes, span.length, Some(burning))))
-        };
-        self.inner.to_its_end(claiming).await
     }
 
     /// Ends a link: when this returns its bytes are gone. Ending it twice is no error.
@@ -306,6 +279,7 @@ impl Store {
     /// When the database cannot be written.
     pub async fn change(&self, permit: Permit<Manage>, change: Change) -> Result<Option<Link>, Error> {
         let id = permit.into_inner().link.id;
+        self.settle_touches(&id).await?;
         let inner = Arc::clone(&self.inner);
         let changing = async move {
             let changed = inner.links.change(&id, change, inner.clock.now()).await;
@@ -348,6 +322,9 @@ impl Store {
     /// Waits for what is still to be written or cleaned up and closes the database; afterwards every call is
     /// [`Error::Closed`].
     pub async fn close(&self) {
+        if let Err(error) = self.write_touches().await {
+            tracing::warn!(%error, "the last readings of some links are not noted");
+        }
         self.inner.cleaning.close();
         self.inner.cleaning.wait().await;
         self.inner.links.close().await;
@@ -417,6 +394,15 @@ pub enum Error {
     /// An enrolment was refused; told apart only to undo what it wrote.
     #[error("the enrolment was refused")]
     Refused(trust::Enrolled),
+    /// The link ended before its new bytes were whole.
+    #[error("the link has ended")]
+    Ended,
+    /// The bytes of the link were replaced since it was looked up.
+    #[error("the content was replaced meanwhile")]
+    Replaced,
+    /// No short id could be found that is free.
+    #[error("no free id was found")]
+    NoId,
     /// The transaction never began: another process held the database for too long.
     #[error("the database did not take the change")]
     NotWritten,

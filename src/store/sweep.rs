@@ -29,6 +29,8 @@ impl Store {
     /// When the database or the folder fails; what was done until then stays done.
     pub async fn sweep(&self) -> Result<Swept, Error> {
         let mut swept = Swept::default();
+        // What was read a moment ago is not overdue.
+        self.write_touches().await?;
         self.sweep_overdue(&mut swept).await?;
         self.sweep_doomed(&mut swept).await?;
         self.sweep_abandoned(&mut swept).await?;

@@ -21,7 +21,15 @@ pub(super) fn alice() -> Principal {
 }
 
 fn draft(burn: bool) -> Draft {
-    Draft { kind: Kind::File, name: None, mime: "text/plain".into(), ttl: Ttl::For(Duration::from_secs(3600)), burn }
+    Draft {
+        kind: Kind::File,
+        name: None,
+        mime: "text/plain".into(),
+        ttl: Ttl::For(Duration::from_secs(3600)),
+        idle: false,
+        burn,
+        password: None,
+    }
 }
 
 async fn open(folder: &Path, clock: &Manual) -> Store {

@@ -8,15 +8,17 @@ use tracing::Instrument as _;
 
 use super::blobs::Write;
 use super::{Error, Inner, ledger};
-use crate::identity::Owner;
+use crate::identity::{Owner, Sha256};
 use crate::link::{Draft, Link, LinkId};
-use crate::units;
+use crate::units::{self, Timestamp};
 
 /// An upload on its way in. Dropped unfinished, it leaves nothing.
 pub struct Upload {
     inner: Arc<Inner>,
     draft: Draft,
     link: LinkId,
+    /// The link whose bytes these will be, if it is there already; then `link` is the name of the reservation only.
+    replaces: Option<LinkId>,
     owner: Owner,
     blob: String,
     writer: Option<Box<dyn Write>>,
@@ -36,6 +38,7 @@ impl Upload {
         owner: Owner,
         draft: Draft,
         declared: Option<u64>,
+        replaces: Option<LinkId>,
     ) -> Result<Self, Error> {
         let limit = inner.max_file_size;
         let reserved = declared.unwrap_or(0);
@@ -55,8 +58,9 @@ impl Upload {
         inner.with_running(|running| running.insert(link.clone()));
         inner.budget.begun();
         // From here on dropping it cleans up.
+        let writer = None;
         let mut upload =
-            Self { inner, draft, link, owner, blob, writer: None, declared, came: 0, reserved, sealing: false };
+            Self { inner, draft, link, replaces, owner, blob, writer, declared, came: 0, reserved, sealing: false };
         let row = ledger::Reservation {
             id: upload.link.clone(),
             kind: upload.draft.kind,
@@ -69,9 +73,9 @@ impl Upload {
         Ok(upload)
     }
 
-    /// Its id.
+    /// The id of the link it will be.
     pub fn id(&self) -> &LinkId {
-        &self.link
+        self.replaces.as_ref().unwrap_or(&self.link)
     }
 
     /// What it was begun with.
@@ -131,8 +135,13 @@ impl Upload {
     pub async fn finish(self) -> Result<Link, Error> {
         let (inner, cleaning) = (Arc::clone(&self.inner), self.inner.cleaning.clone());
         let (answer, answered) = oneshot::channel();
+        let replaces = self.replaces.is_some();
         let sealing = async move {
             let Err(Ok(unwanted)) = answer.send(self.seal().await) else { return };
+            // Other bytes for a link that was there before are there to stay.
+            if replaces {
+                return;
+            }
             if let Err(error) = inner.end(&unwanted.id).await {
                 tracing::warn!(%error, "an upload nobody waits for any more is still there");
             }
@@ -148,6 +157,9 @@ impl Upload {
         let Some(writer) = self.writer.take() else { return Err(Error::Closed) };
         let sha256 = writer.finish().await?;
         let now = self.inner.clock.now();
+        if let Some(id) = self.replaces.clone() {
+            return self.replace(id, sha256, now).await;
+        }
         let link = Link {
             id: self.link.clone(),
             kind: self.draft.kind,
@@ -160,14 +172,41 @@ impl Upload {
             created_at: now,
             expires_at: self.draft.ttl.from(now),
             burn: self.draft.burn,
+            idle: self.draft.idle_time(),
+            accessed_at: None,
+            password: self.draft.password.clone(),
+            target: None,
         };
         self.sealing = true;
         self.inner.links.seal(&link).await?;
-        self.inner.cache.forget(&self.link);
+        self.sealed();
+        Ok(link)
+    }
+
+    /// Its bytes are a link's from here on, and nothing is left to clean up.
+    fn sealed(&mut self) {
+        self.inner.cache.forget(self.id());
         self.inner.budget.settle(self.reserved, self.came);
         self.inner.with_running(|running| running.remove(&self.link));
-        // Nothing is left to clean up.
         self.blob.clear();
+    }
+
+    /// The new bytes for the old ones, in one step; who reads the old ones reads on.
+    async fn replace(mut self, id: LinkId, sha256: Sha256, now: Timestamp) -> Result<Link, Error> {
+        let with = ledger::Replacement {
+            id,
+            pending: self.link.clone(),
+            blob: self.blob.clone(),
+            mime: self.draft.mime.clone(),
+            size: self.came,
+            sha256,
+        };
+        self.sealing = true;
+        let Some((link, old)) = self.inner.links.replace(with, now).await? else { return Err(Error::Ended) };
+        self.sealed();
+        if let Err(error) = self.inner.bury(old).await {
+            tracing::warn!(%error, "replaced content is still there; the sweeper tries again");
+        }
         Ok(link)
     }
 }

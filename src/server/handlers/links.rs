@@ -105,7 +105,7 @@ pub(in crate::server) async fn change(
     if ttl.is_none() && name.is_none() {
         return Err(Problem::bad_request("nothing to change: give 'ttl', 'name' or both"));
     }
-    match app.store.change(permit, Change { ttl, name }).await? {
+    match app.store.change(permit, Change { ttl, name: name.map(Some), password: None }).await? {
         Some(link) => Ok(JsonBody(render::link(&base, &link, &who))),
         None => Err(Problem::gone()),
     }

@@ -64,7 +64,9 @@ impl Wish {
             name: self.name.as_deref().and_then(FileName::clean),
             mime,
             ttl: app.settings.lifetimes.resolve(asked)?,
+            idle: false,
             burn,
+            password: None,
         })
     }
 }

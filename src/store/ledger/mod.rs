@@ -46,6 +46,19 @@ pub(super) struct Reservation {
     pub(super) now: Timestamp,
 }
 
+/// New bytes for a link, written under a reservation of their own.
+#[derive(Clone, Debug)]
+pub(super) struct Replacement {
+    /// The link.
+    pub(super) id: LinkId,
+    /// The pending row under which the bytes came; what becomes of it is the doomed row of the old bytes.
+    pub(super) pending: LinkId,
+    pub(super) blob: String,
+    pub(super) mime: String,
+    pub(super) size: u64,
+    pub(super) sha256: Sha256,
+}
+
 /// A row whose bytes must go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Doomed {
@@ -105,6 +118,16 @@ pub(super) trait Links: Send + Sync {
 
     /// Pending → ready. An error if the row is not pending any more.
     fn seal(&self, link: &Link) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Makes a ready row of a link without bytes; false if there is a row with its id.
+    fn insert(&self, link: &Link) -> BoxFuture<'_, Result<bool, Error>>;
+
+    /// Gives a row that is ready, does not burn and is not over at `now` other bytes, all at once with dooming the old
+    /// ones; `None`, and no change, if there is no such row.
+    fn replace(&self, with: Replacement, now: Timestamp) -> BoxFuture<'_, Result<Option<(Link, Doomed)>, Error>>;
+
+    /// Notes when links were read, all at once: those that end by idleness end that much later.
+    fn touch(&self, readings: Vec<(LinkId, Timestamp)>) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Deletes a pending row; false, and no change, if the row is not pending. True also if there is none.
     fn release(&self, id: &LinkId) -> BoxFuture<'_, Result<bool, Error>>;

@@ -1,6 +1,7 @@
 //! The rows of links in SQL.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
@@ -8,12 +9,13 @@ use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 
 use super::Sqlite;
 use crate::identity::{Owner, Sha256};
-use crate::link::{Change, FileName, Link, LinkId};
-use crate::store::ledger::{Doomed, Links, Pending, Phase, Query, Reservation, Row, Totals};
+use crate::link::{Change, FileName, Link, LinkId, PasswordHash};
+use crate::store::ledger::{Doomed, Links, Pending, Phase, Query, Replacement, Reservation, Row, Totals};
 use crate::store::{Error, millis};
 use crate::units::Timestamp;
 
-const COLUMNS: &str = "id, phase, kind, owner, name, mime, size, sha256, blob, created_at, expires_at, ended_at, burn";
+const COLUMNS: &str = "id, phase, kind, owner, name, mime, size, sha256, blob, created_at, expires_at, ended_at, burn,
+    idle_millis, accessed_at, password, target";
 
 fn phase(number: i64) -> Option<Phase> {
     match number {
@@ -50,6 +52,10 @@ fn read(row: &SqlRow<'_>) -> Result<Row, Error> {
             created_at: time(9)?.ok_or_else(|| damaged("time"))?,
             expires_at: time(10)?,
             burn: row.get(12)?,
+            idle: row.get::<_, Option<i64>>(13)?.map(|millis| Duration::from_millis(millis.unsigned_abs())),
+            accessed_at: time(14)?,
+            password: row.get::<_, Option<String>>(15)?.map(PasswordHash::from_kept),
+            target: row.get(16)?,
         },
     })
 }
@@ -166,16 +172,100 @@ fn change(connection: &Connection, id: &str, change: &Change, now: Timestamp) ->
     let mut link = row.link;
     if let Some(ttl) = change.ttl {
         link.expires_at = ttl.from(now);
+        link.idle = None;
     }
     if let Some(name) = &change.name {
-        link.name = Some(name.clone());
+        link.name.clone_from(name);
     }
-    connection.prepare_cached("UPDATE links SET expires_at = ?2, name = ?3 WHERE id = ?1")?.execute(params![
+    if let Some(password) = &change.password {
+        link.password.clone_from(password);
+    }
+    let sql = "UPDATE links SET expires_at = ?2, name = ?3, idle_millis = ?4, password = ?5 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![
         id,
         link.expires_at.map(millis),
         link.name.as_ref().map(FileName::as_str),
+        link.idle.map(span),
+        link.password.as_ref().map(PasswordHash::as_str),
     ])?;
     Ok(Some(link))
+}
+
+/// A span as it is kept.
+fn span(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Pending → ready, with all that is known of the link.
+fn seal(connection: &Connection, link: &Link) -> Result<(), Error> {
+    let sql =
+        "UPDATE links SET phase = 1, writer = NULL, name = ?2, mime = ?3, size = ?4, sha256 = ?5, created_at = ?6,
+               expires_at = ?7, burn = ?8, idle_millis = ?10, accessed_at = ?11, password = ?12, target = ?13
+               WHERE id = ?1 AND phase = 0 AND blob = ?9";
+    let sealed = connection.prepare_cached(sql)?.execute(params![
+        link.id.as_str(),
+        link.name.as_ref().map(FileName::as_str),
+        link.mime,
+        i64::try_from(link.size).unwrap_or(i64::MAX),
+        link.sha256.0,
+        millis(link.created_at),
+        link.expires_at.map(millis),
+        link.burn,
+        link.blob,
+        link.idle.map(span),
+        link.accessed_at.map(millis),
+        link.password.as_ref().map(PasswordHash::as_str),
+        link.target,
+    ])?;
+    if sealed == 1 { Ok(()) } else { Err(Error::Damaged(format!("the reservation of link {} is gone", link.id))) }
+}
+
+fn insert(connection: &Connection, link: &Link) -> Result<bool, Error> {
+    let sql = "INSERT INTO links (id, phase, kind, owner, blob, created_at) VALUES (?1, 0, ?2, ?3, '', ?4)
+               ON CONFLICT (id) DO NOTHING";
+    let values = params![link.id.as_str(), link.kind.as_str(), link.owner.to_string(), millis(link.created_at)];
+    if connection.prepare_cached(sql)?.execute(values)? == 0 {
+        return Ok(false);
+    }
+    // In two steps, since what counts links watches for their sealing.
+    seal(connection, link).map(|()| true)
+}
+
+fn replace(connection: &Connection, with: Replacement, now: Timestamp) -> Result<Option<(Link, Doomed)>, Error> {
+    let Some(row) = find(connection, with.id.as_str())? else { return Ok(None) };
+    if row.phase != Phase::Ready || row.link.burn || row.link.has_expired(now) {
+        return Ok(None);
+    }
+    let old = Doomed { id: with.pending, blob: row.link.blob.clone() };
+    let link = Link { blob: with.blob, mime: with.mime, size: with.size, sha256: with.sha256, ..row.link }.touched(now);
+    let sql = "UPDATE links SET phase = 2, writer = NULL, blob = ?3, ended_at = ?4
+               WHERE id = ?1 AND phase = 0 AND blob = ?2";
+    let doomed = connection.prepare_cached(sql)?.execute(params![old.id.as_str(), link.blob, old.blob, millis(now)])?;
+    if doomed != 1 {
+        return Err(Error::Damaged(format!("the reservation of new content for link {} is gone", link.id)));
+    }
+    let sql = "UPDATE links SET blob = ?2, mime = ?3, size = ?4, sha256 = ?5, expires_at = ?6, accessed_at = ?7
+               WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![
+        link.id.as_str(),
+        link.blob,
+        link.mime,
+        i64::try_from(link.size).unwrap_or(i64::MAX),
+        link.sha256.0,
+        link.expires_at.map(millis),
+        link.accessed_at.map(millis),
+    ])?;
+    Ok(Some((link, old)))
+}
+
+fn touch(connection: &Connection, readings: &[(LinkId, Timestamp)]) -> Result<(), Error> {
+    let sql = "UPDATE links SET accessed_at = ?2, expires_at = ?2 + idle_millis
+               WHERE id = ?1 AND phase = 1 AND idle_millis IS NOT NULL AND coalesce(accessed_at, 0) < ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    for (id, at) in readings {
+        statement.execute(params![id.as_str(), millis(*at)])?;
+    }
+    Ok(())
 }
 
 fn doom(connection: &Connection, id: &str, now: Timestamp) -> Result<Option<Doomed>, Error> {
@@ -215,27 +305,20 @@ impl Links for Sqlite {
 
     fn seal(&self, link: &Link) -> BoxFuture<'_, Result<(), Error>> {
         let link = link.clone();
-        let work = move |connection: &Connection| {
-            let sql = "UPDATE links SET phase = 1, writer = NULL, name = ?2, mime = ?3, size = ?4, sha256 = ?5,
-                       created_at = ?6, expires_at = ?7, burn = ?8 WHERE id = ?1 AND phase = 0 AND blob = ?9";
-            let sealed = connection.prepare_cached(sql)?.execute(params![
-                link.id.as_str(),
-                link.name.as_ref().map(FileName::as_str),
-                link.mime,
-                i64::try_from(link.size).unwrap_or(i64::MAX),
-                link.sha256.0,
-                millis(link.created_at),
-                link.expires_at.map(millis),
-                link.burn,
-                link.blob,
-            ])?;
-            if sealed == 1 {
-                Ok(())
-            } else {
-                Err(Error::Damaged(format!("the reservation of link {} is gone", link.id)))
-            }
-        };
-        self.queue.write(work).boxed()
+        self.queue.write(move |connection| seal(connection, &link)).boxed()
+    }
+
+    fn insert(&self, link: &Link) -> BoxFuture<'_, Result<bool, Error>> {
+        let link = link.clone();
+        self.queue.write(move |connection| insert(connection, &link)).boxed()
+    }
+
+    fn replace(&self, with: Replacement, now: Timestamp) -> BoxFuture<'_, Result<Option<(Link, Doomed)>, Error>> {
+        self.queue.write(move |connection| replace(connection, with, now)).boxed()
+    }
+
+    fn touch(&self, readings: Vec<(LinkId, Timestamp)>) -> BoxFuture<'_, Result<(), Error>> {
+        self.queue.write(move |connection| touch(connection, &readings)).boxed()
     }
 
     fn release(&self, id: &LinkId) -> BoxFuture<'_, Result<bool, Error>> {

@@ -112,6 +112,12 @@ const STEPS: &[&str] = &[
     CREATE INDEX links_of_owner ON links (owner, created_at DESC, id DESC, expires_at, phase) WHERE phase = 1;
     CREATE INDEX links_overdue ON links (expires_at, owner, size, phase) WHERE phase = 1 AND expires_at IS NOT NULL;
     ",
+    r"
+    -- A link that lives can be given other bytes.
+    CREATE TRIGGER links_resize AFTER UPDATE OF size ON links WHEN old.phase = 1 AND new.phase = 1 BEGIN
+        UPDATE totals SET bytes = bytes + new.size - old.size WHERE owner IN (new.owner, '');
+    END;
+    ",
 ];
 
 /// Whether the database is ours and not newer than this program.
