@@ -1,5 +1,7 @@
 //! The wire: paths, header names, JSON bodies and problem codes, shared by server and client.
 
+use std::net::IpAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +113,9 @@ pub struct Whoami {
     pub fingerprint_sha1: Option<String>,
     /// When that certificate ends.
     pub certificate_expires_at: Option<Timestamp>,
+    /// Where the caller is, as far as the server can tell.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
     /// What applies to the caller.
     pub limits: Limits,
 }

@@ -17,7 +17,7 @@ use super::output;
 use crate::authority::{self, Actor, Authority, InviteFor};
 use crate::clock::{self, Clock};
 use crate::config::{self, SETTINGS, Said, Serve};
-use crate::server::{App, Parts, Running, Settings, Showing, Source};
+use crate::server::{App, Door, Parts, Running, Settings, Showing, Source};
 use crate::store::{self, Store};
 use crate::tls::Terminator;
 use crate::token;
@@ -143,7 +143,9 @@ async fn serve(settings: Serve) -> Result<ExitCode> {
     let here: Url = config::reachable(listener.local_addr()?).parse()?;
     remember_where(&settings.storage_path, &here)?;
     let first = invite_first_admin(&app, &here).await?;
-    let running = Running::start(app.clone(), tls.clone(), showing.clone(), listener)?;
+    let forwarders = settings.fronts.forwarders.clone();
+    let door = Door { listener, tls: tls.clone(), showing: showing.clone(), forwarders };
+    let running = Running::start(app.clone(), door);
     if let Some(invite) = first {
         output::message("no client is enrolled yet; this makes you the admin (one use, 24 hours):\n");
         output::message(&format!("    ddrop cert --configure {invite}\n"));

@@ -22,6 +22,7 @@ pub(super) async fn run(context: &Context, _: Args) -> Result<()> {
     lines.extend(me.fingerprint_sha256.map(|text| ("sha256", text)));
     lines.extend(me.fingerprint_sha1.map(|text| ("sha1", text)));
     lines.extend(me.certificate_expires_at.map(|at| ("certificate expires", at.to_string())));
+    lines.extend(me.address.map(|address| ("address", address.to_string())));
     lines.push(("may upload", if me.limits.may_upload { "yes" } else { "no" }.to_owned()));
     lines.push(("largest file", Size(me.limits.max_file_size).to_string()));
     lines.push(("lifetime", format!("{} unless said, {} at most", me.limits.default_ttl, me.limits.max_ttl)));

@@ -16,9 +16,11 @@ use crate::tls::ClientCertificate;
 use crate::token::Secret;
 use crate::units::{MIB, Ttl};
 
+mod fronts;
 mod table;
 mod values;
 
+pub use fronts::Fronts;
 pub use table::{SETTINGS, Setting};
 use values::{
     boolean, count, days, default_names, difficulty, machine_name, names, path, permitted, positive, public_url,
@@ -72,6 +74,8 @@ pub struct Serve {
     pub tls_files: Option<(PathBuf, PathBuf)>,
     /// Whether a handshake needs a client certificate.
     pub client_certificate: ClientCertificate,
+    /// What stands in front.
+    pub fronts: Fronts,
     /// The operator's token.
     pub token: Token,
     /// Bytes one upload may have.
@@ -172,6 +176,7 @@ impl Serve {
                 true => ClientCertificate::Required,
                 false => ClientCertificate::Optional,
             },
+            fronts: Fronts::from_said(&mut said)?,
             token,
             max_file_size: said.text("max_file_size_mb", positive)?.saturating_mul(MIB),
             max_storage: said.text("max_storage_mb", positive)?.saturating_mul(MIB),
@@ -384,6 +389,9 @@ pub enum Error {
     /// Two settings that need each other.
     #[error("{0} and {1} go together: set both or neither")]
     Together(&'static str, &'static str),
+    /// A setting that means nothing without another.
+    #[error("{0} needs {1}")]
+    Needs(&'static str, &'static str),
     /// A key that is no setting.
     #[error("{path} has the unknown key '{key}'{}", .nearest.map(|near| format!(": did you mean '{near}'?")).unwrap_or_default())]
     UnknownKey {
@@ -482,6 +490,7 @@ mod tests {
             ("public_url", "ftp://x"),
             ("max_connections", "-1"),
             ("client_cert_days", "99999"),
+            ("trusted_proxies", "proxy.example"),
             ("register_pow_difficulty", "41"),
         ] {
             let error = Serve::from_said(Said::new(), said(&[(key, value)]), None).expect_err(key).to_string();
@@ -501,6 +510,15 @@ mod tests {
         let both = said(&[("api_token", "a"), ("api_token_file", "b")]);
         assert!(matches!(Serve::from_said(Said::new(), both, None), Err(Error::Exclusive(..))));
         assert!(matches!(Serve::from_said(said(&[("tls_cert", "a")]), Said::new(), None), Err(Error::Together(..))));
+    }
+
+    #[test]
+    fn f23_whoever_could_say_to_come_from_anywhere_is_named_first() {
+        let error = Serve::from_said(said(&[("proxy_protocol", "true")]), Said::new(), None).expect_err("dangerous");
+        assert!(error.to_string().contains("DD_PROXY_PROTOCOL needs DD_TRUSTED_PROXIES"), "{error}");
+        let both = said(&[("proxy_protocol", "true"), ("trusted_proxies", "10.0.0.5, fd00::/8")]);
+        let fronts = Serve::from_said(both, Said::new(), None).expect("settings").fronts;
+        assert_eq!(fronts.forwarders.expect("networks").to_string(), "10.0.0.5/32,fd00::/8");
     }
 
     #[test]

@@ -45,6 +45,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("tls_cert", "FILE", None, "A server certificate from elsewhere: PEM, leaf first"),
     setting("tls_key", "FILE", None, "The key of that certificate: PEM"),
+    setting(
+        "proxy_protocol",
+        "BOOL",
+        Some("false"),
+        "Connections begin with a PROXY header, from DD_TRUSTED_PROXIES only",
+    ),
+    setting("trusted_proxies", "CIDR,...", None, "Addresses and networks of the proxies in front"),
     setting("require_client_cert", "BOOL", Some("false"), "No TLS handshake without a client certificate"),
     Setting { key: "api_token", default: None, value: "TOKEN", help: "Bearer token of an admin", secret: true },
     setting("api_token_file", "FILE", None, "File with that token, read again on SIGHUP"),

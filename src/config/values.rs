@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use crate::authority::Permitted;
+use crate::server::Networks;
 
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("a path".to_owned()) } else { Ok(PathBuf::from(text)) }
@@ -93,4 +94,8 @@ pub(super) fn default_names(host: &str) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
     names
+}
+
+pub(super) fn networks(text: &str) -> Result<Networks, String> {
+    text.parse().map_err(|_| "addresses and networks with commas between, such as 10.0.0.5,fd00::/8".to_owned())
 }

@@ -1,6 +1,5 @@
 //! The server: from an open socket to an answered request.
 
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +26,7 @@ mod body;
 mod connection;
 mod handlers;
 mod listen;
+mod networks;
 mod openapi;
 mod problem;
 mod router;
@@ -36,6 +36,7 @@ mod sweeper;
 mod trace;
 
 pub use listen::{Deadlines, Limits};
+pub use networks::Networks;
 pub use showing::{Showing, Source};
 
 /// What an operator decides about the server's behaviour.
@@ -115,10 +116,21 @@ impl App {
     }
 }
 
+/// Where connections come in that speak TLS with us.
+pub struct Door {
+    /// The socket.
+    pub listener: TcpListener,
+    /// The certificate that is shown.
+    pub tls: Terminator,
+    /// Keeps it fresh.
+    pub showing: Showing,
+    /// Proxies that forward TCP to us and say, by the PROXY protocol, from where: then only they may connect. `None`:
+    /// clients connect themselves.
+    pub forwarders: Option<Networks>,
+}
+
 /// A server that accepts connections.
 pub struct Running {
-    /// Where.
-    pub address: SocketAddr,
     closing: CancellationToken,
     open: TaskTracker,
     drain: Duration,
@@ -126,23 +138,26 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts to answer on `listener`, to sweep, and to keep the certificate fresh.
-    ///
-    /// # Errors
-    /// When the socket has no address, which a bound one has.
-    pub fn start(app: App, tls: Terminator, showing: Showing, listener: TcpListener) -> std::io::Result<Self> {
-        let address = listener.local_addr()?;
+    /// Starts to answer, to sweep, and to keep the certificate fresh.
+    pub fn start(app: App, door: Door) -> Self {
         let closing = CancellationToken::new();
         let open = TaskTracker::new();
         let drain = app.settings.drain;
         let store = app.store.clone();
         let limits = app.settings.limits;
         open.spawn(sweeper::sweep(store.clone(), app.settings.cleanup_interval, closing.clone()));
-        open.spawn(showing.keep(tls.clone(), closing.clone()));
-        let listen =
-            listen::Listen { tls, limits, service: router::router(app), closing: closing.clone(), open: open.clone() };
-        open.spawn(listen.accept(listener));
-        Ok(Self { address, closing, open, drain, store })
+        open.spawn(door.showing.keep(door.tls.clone(), closing.clone()));
+        let listen = listen::Listen {
+            tls: door.tls,
+            forwarders: door.forwarders.map(Arc::new),
+            limits,
+            service: router::router(app),
+            closing: closing.clone(),
+            open: open.clone(),
+            reports: Arc::default(),
+        };
+        open.spawn(listen.accept(door.listener));
+        Self { closing, open, drain, store }
     }
 
     /// Stops: no new connections, running requests finish, for as long as [`Settings::drain`] allows. Answers whether

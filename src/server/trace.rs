@@ -1,5 +1,6 @@
 //! The outermost layer: the request's id, its line in the log, security headers, and problems made into answers.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -9,6 +10,7 @@ use axum::response::Response;
 use tracing::Instrument as _;
 
 use super::App;
+use super::connection::Connection;
 use super::problem::Problem;
 use crate::{api, link};
 
@@ -17,7 +19,9 @@ pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) 
     let method = request.method().clone();
     // The route, not the path: whoever has a path with an id in it may read what it leads to.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("request", id, %method, route);
+    let connection = request.extensions().get::<Arc<Connection>>();
+    let from = connection.and_then(|connection| connection.peer.address).map(tracing::field::display);
+    let span = tracing::info_span!("request", id, %method, route, from);
     async move {
         let begun = Instant::now();
         let mut response = next.run(request).await;

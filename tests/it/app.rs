@@ -10,7 +10,7 @@ use ddrop::access::Policy;
 use ddrop::authority::{self, Actor, Authority, InviteFor};
 use ddrop::clock::{Clock as _, Manual};
 use ddrop::link::Lifetimes;
-use ddrop::server::{App, Deadlines, Limits, Parts, Running, Settings, Showing, Source};
+use ddrop::server::{App, Deadlines, Door, Limits, Parts, Running, Settings, Showing, Source};
 use ddrop::store::{self, Store};
 use ddrop::tls::{ClientCertificate, Terminator};
 use ddrop::token::Secret;
@@ -26,6 +26,8 @@ pub struct Setup {
     pub max_storage: u64,
     pub token: Option<&'static str>,
     pub client_certificate: ClientCertificate,
+    /// Proxies that begin each connection with a PROXY header.
+    pub forwarders: Option<&'static str>,
 }
 
 impl Default for Setup {
@@ -57,6 +59,7 @@ impl Default for Setup {
             max_storage: 16 * 1024 * 1024,
             token: None,
             client_certificate: ClientCertificate::Optional,
+            forwarders: None,
         }
     }
 }
@@ -112,8 +115,11 @@ impl TestApp {
         .await
         .expect("put together");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let running = Running::start(app.clone(), tls.clone(), showing.clone(), listener).expect("started");
-        Self { clock, address: running.address, app, tls, showing, folder, running: Some(running) }
+        let address = listener.local_addr().expect("bound");
+        let forwarders = setup.forwarders.map(|networks| networks.parse().expect("networks"));
+        let door = Door { listener, tls: tls.clone(), showing: showing.clone(), forwarders };
+        let running = Running::start(app.clone(), door);
+        Self { clock, address, app, tls, showing, folder, running: Some(running) }
     }
 
     pub fn folder(&self) -> &Path {

@@ -17,6 +17,7 @@ mod limits;
 mod ocsp;
 mod openapi;
 mod owners;
+mod proxied;
 mod publish;
 mod register;
 mod renewal;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rustls_pki_types::ServerName;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -18,6 +19,18 @@ pub async fn try_tls(
     let mut config = client_config(&app.root_pem(), credentials);
     config.alpn_protocols = vec![alpn.to_vec()];
     with_config(app, Arc::new(config)).await
+}
+
+/// TLS on a connection that begins with something else.
+pub async fn tls_after(
+    app: &TestApp,
+    first: &[u8],
+    credentials: Option<&Credentials>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let config = client_config(&app.root_pem(), credentials);
+    let mut stream = TcpStream::connect(app.address).await?;
+    stream.write_all(first).await?;
+    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").expect("a name"), stream).await
 }
 
 pub async fn with_config(app: &TestApp, config: Arc<rustls::ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {

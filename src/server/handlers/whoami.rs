@@ -26,6 +26,7 @@ pub(in crate::server) async fn whoami(State(app): State<App>, Anyone(who): Anyon
         fingerprint_sha256: fingerprint.map(|f| f.sha256.to_string()),
         fingerprint_sha1: fingerprint.map(|f| f.sha1.to_string()),
         certificate_expires_at: expires,
+        address: who.address,
         limits: api::Limits {
             may_upload: access::create(&who, settings.policy).is_ok(),
             max_file_size: settings.max_file_size,

@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +22,11 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::connection::Connection;
+use super::networks::Networks;
+use super::problem::chain;
 use crate::tls::{Peer, PeerCertificate, Terminator};
 
+mod proxied;
 mod pulse;
 mod slots;
 
@@ -52,6 +56,9 @@ const BREATH: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(super) struct Listen<S> {
     pub(super) tls: Terminator,
+    /// Proxies that forward TCP to us and begin each connection with a header that says whose it is; nobody else is
+    /// listened to then. `None`: connections come from clients themselves.
+    pub(super) forwarders: Option<Arc<Networks>>,
     pub(super) limits: Limits,
     /// What answers requests.
     pub(super) service: S,
@@ -59,6 +66,8 @@ pub(super) struct Listen<S> {
     pub(super) closing: CancellationToken,
     /// Open connections.
     pub(super) open: TaskTracker,
+    /// What strangers make us say.
+    pub(super) reports: Arc<Reports>,
 }
 
 impl<S> Listen<S>
@@ -89,36 +98,61 @@ where
                     continue;
                 }
             };
-            let Some(slot) = room.and_then(|room| slots.take(address.ip(), room)) else {
-                tracing::debug!(%address, "refused: too many connections from this address");
-                continue;
+            let Some(room) = room else { return };
+            // Whom a connection counts for is known now or, from a proxy, once it has said so.
+            let slot = match &self.forwarders {
+                Some(proxies) if proxies.contain(address.ip()) => Err(room),
+                Some(_) => {
+                    self.reports.tell(|| tracing::warn!(%address, "refused: not one of DD_TRUSTED_PROXIES"));
+                    continue;
+                }
+                None => match slots.take(address.ip(), room) {
+                    Some(slot) => Ok(slot),
+                    None => {
+                        tracing::debug!(%address, "refused: too many connections from this address");
+                        continue;
+                    }
+                },
             };
-            let listen = self.clone();
+            let (listen, slots) = (self.clone(), slots.clone());
             self.open.spawn(async move {
-                listen.serve(stream, address).await;
-                drop(slot);
+                listen.serve(stream, address.ip(), slot, &slots).await;
             });
         }
     }
 
-    async fn serve(self, stream: TcpStream, address: SocketAddr) {
+    async fn serve(
+        self,
+        stream: TcpStream,
+        address: IpAddr,
+        slot: Result<slots::Slot, OwnedSemaphorePermit>,
+        slots: &slots::Slots,
+    ) {
         // Without it small answers may wait 40 ms for the peer's acknowledgement. An error means it is gone already.
         let _ = stream.set_nodelay(true);
         let pulse = pulse::Pulse::new(Instant::now());
-        let stream = pulse::Pulsing::new(stream, pulse.clone());
-        let accepting =
-            TlsAcceptor::from(self.tls.current()).accept_with(stream, |tls| tls.set_buffer_limit(Some(TLS_BUFFER)));
-        let tls = match tokio::time::timeout(self.limits.deadlines.handshake, accepting).await {
-            Ok(Ok(tls)) => tls,
-            Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
+        let mut stream = pulse::Pulsing::new(stream, pulse.clone());
+        let opening = async {
+            let (address, slot) = match slot {
+                Ok(slot) => (address, slot),
+                Err(room) => match proxied::read(&mut stream).await? {
+                    proxied::Origin::Proxy => (address, slots.take_uncounted(room)),
+                    proxied::Origin::Client(client) => (client, slots.take(client, room).ok_or(Refused::TooMany)?),
+                },
+            };
+            let accepting =
+                TlsAcceptor::from(self.tls.current()).accept_with(stream, |tls| tls.set_buffer_limit(Some(TLS_BUFFER)));
+            Ok::<_, Refused>((accepting.await.map_err(Refused::Tls)?, address, slot))
+        };
+        let (tls, address, _slot) = match tokio::time::timeout(self.limits.deadlines.handshake, opening).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return tracing::debug!(%address, error = chain(&error), "connection refused"),
             Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
         };
         let (_, session) = tls.get_ref();
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
-        let peer = Peer {
-            address: Some(address.ip().to_canonical()),
-            certificate: certificate.and_then(PeerCertificate::read),
-        };
+        let peer =
+            Peer { address: Some(address.to_canonical()), certificate: certificate.and_then(PeerCertificate::read) };
         let h2 = session.alpn_protocol() == Some(b"h2");
         pulse.expect_requests(!h2);
         self.converse(TokioIo::new(tls), peer, h2, pulse).await;
@@ -182,10 +216,37 @@ fn protocol(h2: bool) -> auto::Builder<TokioExecutor> {
     if h2 { builder.http2_only() } else { builder.http1_only() }
 }
 
+/// Why a connection came to nothing before its first request.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Proxied(#[from] proxied::Error),
+    #[error("too many connections from this address")]
+    TooMany,
+    #[error("TLS handshake failed")]
+    Tls(#[source] io::Error),
+}
+
 /// Whether a failed `accept` is only about the connection that was to be accepted.
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// What is told at most once a minute: anyone can be the cause of it, and an operator has to see it all the same.
+#[derive(Debug, Default)]
+pub(super) struct Reports(Mutex<Option<Instant>>);
+
+impl Reports {
+    pub(super) fn tell(&self, say: impl FnOnce()) {
+        let now = Instant::now();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| now.duration_since(last) >= Duration::from_secs(60)) {
+            *last = Some(now);
+            drop(last);
+            say();
+        }
+    }
 }
 
 /// A response body that counts as a running request until it has been sent.

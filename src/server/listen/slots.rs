@@ -26,6 +26,11 @@ impl Slots {
         Arc::clone(&self.all).acquire_owned().await.ok()
     }
 
+    /// Takes a slot that counts for no address: a proxy's own.
+    pub(super) fn take_uncounted(&self, room: OwnedSemaphorePermit) -> Slot {
+        Slot { slots: self.clone(), address: None, _room: room }
+    }
+
     /// Takes a slot for `address`; `None` if it has all it may have.
     pub(super) fn take(&self, address: IpAddr, room: OwnedSemaphorePermit) -> Option<Slot> {
         let address = network(address);
@@ -35,7 +40,7 @@ impl Slots {
             return None;
         }
         *count += 1;
-        Some(Slot { slots: self.clone(), address, _room: room })
+        Some(Slot { slots: self.clone(), address: Some(address), _room: room })
     }
 }
 
@@ -43,17 +48,18 @@ impl Slots {
 #[derive(Debug)]
 pub(super) struct Slot {
     slots: Slots,
-    address: IpAddr,
+    address: Option<IpAddr>,
     _room: OwnedSemaphorePermit,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        let Some(address) = self.address else { return };
         let mut by_address = self.slots.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_address.get_mut(&self.address) {
+        if let Some(count) = by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                by_address.remove(&self.address);
+                by_address.remove(&address);
             }
         }
     }
