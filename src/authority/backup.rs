@@ -79,6 +79,15 @@ pub fn is_ours(name: &str) -> bool {
     !name.is_empty() && name.len() <= 90 && !name.starts_with('.') && name.chars().all(plain)
 }
 
+/// Whether the record of trust is as it was written, up to the line the rows know of; answers how many lines it has.
+///
+/// # Errors
+/// When it is not, or cannot be read.
+pub fn check_record(path: &Path, rows: &Snapshot) -> Result<u64, Error> {
+    let anchor = rows.value(AUDIT_HEAD)?.as_deref().and_then(head_from_kept);
+    Ok(audit::verify(&path.join(RECORD), anchor.as_ref())?.number)
+}
+
 /// Makes a restored folder and its rows ready to be used: checks that they belong together and that the record of
 /// trust is whole, and records the restore.
 ///
@@ -97,8 +106,7 @@ pub fn settle(path: &Path, rows: &Snapshot, now: Timestamp) -> Result<(), Error>
         }
     }
     let record = Audit::at(folder.path(RECORD));
-    let anchor = rows.value(AUDIT_HEAD)?.as_deref().and_then(head_from_kept);
-    audit::verify(record.path(), anchor.as_ref())?;
+    check_record(path, rows)?;
     let event = audit::Event { what: "restore", who: "operator".to_owned(), from: None, details: Vec::new() };
     let head = record.append(now, &event)?;
     rows.set_value(AUDIT_HEAD, &format!("{} {}", head.number, head.hash))?;

@@ -13,7 +13,7 @@ use super::write::sha256;
 use super::{BLOCK, END, End, Error, FORMAT, HEAD, Head, PIECE, ROWS};
 use crate::authority::backup::{is_ours, settle};
 use crate::identity::Sha256;
-use crate::store::folder::{Snapshot, is_in_use, place};
+use crate::store::folder::{Snapshot, digest, is_in_use, place};
 use crate::units::Timestamp;
 
 /// Where a backup is unpacked, in the folder it is restored to, so that it is on the same disk.
@@ -321,7 +321,7 @@ fn check(unpacked: &Path, found: &Found, now: Timestamp) -> Result<Restored, Err
         last.clone_from(&end.id);
         for kept in page {
             let path = unpacked.join(place(&kept.blob)?);
-            if digest(&path)? != (kept.size, kept.sha256) {
+            if self::found(&path)? != (kept.size, kept.sha256) {
                 return Err(Error::Damaged(format!("the bytes of link {} are not what its row says", kept.id)));
             }
             restored.links += 1;
@@ -337,24 +337,11 @@ fn check(unpacked: &Path, found: &Found, now: Timestamp) -> Result<Restored, Err
     Ok(restored)
 }
 
-fn digest(path: &Path) -> Result<(u64, Sha256), Error> {
-    let cannot = |source: io::Error| match source.kind() {
+fn found(path: &Path) -> Result<(u64, Sha256), Error> {
+    digest(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::Damaged(format!("{} is not in it", path.display())),
         _ => Error::storage("read", path, source),
-    };
-    let mut file = File::open(path).map_err(cannot)?;
-    let mut digest = Context::new(&SHA256);
-    let mut piece = vec![0; PIECE];
-    let mut size = 0;
-    loop {
-        match file.read(&mut piece).map_err(cannot)? {
-            0 => return Ok((size, sha256(&digest))),
-            read => {
-                digest.update(piece.get(..read).unwrap_or_default());
-                size += read as u64;
-            }
-        }
-    }
+    })
 }
 
 /// Moves what a server left to a folder beside it; `None` if there is nothing.

@@ -9,6 +9,7 @@ mod backup;
 mod cert;
 mod completions;
 mod connect;
+mod doctor;
 pub mod exit;
 mod expire;
 mod export;
@@ -75,6 +76,8 @@ enum Command {
     Whoami(whoami::Args),
     /// Ask whether a server is healthy
     Health(health::Args),
+    /// Check an installation and say what to do
+    Doctor(doctor::Args),
     /// Copy a server's whole storage into one file, while it runs
     Backup(backup::Args),
     /// Make a storage folder of a backup
@@ -112,6 +115,7 @@ impl Cli {
             Command::Info(args) => done(Box::pin(info::run(context, args)).await),
             Command::Whoami(args) => done(Box::pin(whoami::run(context, args)).await),
             Command::Health(args) => done(Box::pin(health::run(context, args)).await),
+            Command::Doctor(args) => doctor::run(context, args).await,
             Command::Backup(args) => done(backup::run(context, args).await),
             Command::Restore(args) => done(restore::run(context, args).await),
             Command::Pki(args) => done(Box::pin(pki::run(context, args)).await),
@@ -159,6 +163,7 @@ mod tests {
             "ddrop info",
             "ddrop whoami --json",
             "ddrop health --url https://localhost",
+            "ddrop doctor -s storage --config file --contents --json",
             "ddrop backup file -s storage",
             "ddrop backup - --storage storage --force",
             "ddrop restore file -s storage",

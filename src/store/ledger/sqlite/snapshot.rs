@@ -6,7 +6,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::{connect, schema};
 use crate::identity::Sha256;
-use crate::store::Error;
+use crate::store::{Error, millis};
+use crate::units::Timestamp;
 
 /// A copy of the rows.
 pub struct Snapshot {
@@ -24,6 +25,17 @@ pub struct Kept {
     pub size: u64,
     /// Their digest.
     pub sha256: Sha256,
+}
+
+/// What there is to know of all rows together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Clients that were ever made.
+    pub clients: u64,
+    /// Admins with a certificate that can be used.
+    pub admins: u64,
+    /// When the newest row was made.
+    pub newest: Option<Timestamp>,
 }
 
 /// Rows read at a time.
@@ -56,6 +68,46 @@ impl Snapshot {
         connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "OFF")?;
         Ok(Self { connection })
+    }
+
+    /// Opens the rows of a storage folder themselves, to be looked at and not changed, also while a server runs.
+    ///
+    /// # Errors
+    /// When they are not ours or newer than this program.
+    pub fn look(storage: &Path) -> Result<Self, Error> {
+        let path = storage.join("links.db");
+        std::fs::metadata(&path).map_err(|source| Error::io("open", &path, source))?;
+        let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        schema::check(&connection, &path)?;
+        Ok(Self { connection })
+    }
+
+    /// Whether a link still leads to these bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn still(&self, kept: &Kept) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM main.links WHERE phase = 1 AND id = ?1 AND blob = ?2";
+        Ok(self.connection.prepare_cached(sql)?.exists([&kept.id, &kept.blob])?)
+    }
+
+    /// What there is to know of all rows together.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn facts(&self, now: Timestamp) -> Result<Facts, Error> {
+        let one = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
+        let admins = "SELECT count(DISTINCT clients.id) FROM main.clients
+                      JOIN main.certificates ON certificates.client = clients.id
+                      WHERE clients.admin = 1 AND certificates.revoked_at IS NULL AND certificates.not_after > ?1";
+        let count = |number: Option<i64>| number.unwrap_or_default().unsigned_abs();
+        Ok(Facts {
+            clients: count(one("SELECT count(*) FROM main.clients")?),
+            admins: count(self.connection.query_row(admins, [millis(now)], |row| row.get(0))?),
+            newest: one("SELECT max(created_at) FROM main.links WHERE phase = 1")?
+                .max(one("SELECT max(created_at) FROM main.certificates")?)
+                .map(Timestamp::from_millis),
+        })
     }
 
     /// Whether SQLite finds every page, index and row as it has to be.
