@@ -65,6 +65,10 @@ pub struct List {
 #[derive(Debug)]
 pub struct Administer(());
 
+/// To take over links of another program as they are, with ids, owners and times that were given elsewhere.
+#[derive(Debug)]
+pub struct Adopt(());
+
 /// Why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
@@ -147,6 +151,11 @@ pub fn administer(who: &Principal) -> Result<Permit<Administer>, Denied> {
         Tier::Untrusted => Err(Denied::Untrusted),
         Tier::Anonymous => Err(Denied::Unknown),
     }
+}
+
+/// For a command on the storage folder itself: whoever can write that is the operator, and could as well write the rows.
+pub fn adopt() -> Permit<Adopt> {
+    Permit(Adopt(()))
 }
 
 #[cfg(test)]

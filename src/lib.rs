@@ -13,6 +13,7 @@
 //! | 3 | [`client`] | one method per deed, transfers, and where an enrolment is kept; meets the server only in [`api`] |
 //! | 3 | [`backup`] | a whole storage folder in one file, taken while the server runs, and the way back |
 //! | 2 | [`authority`] | the CA with a memory: clients, certificates, invites, revocation |
+//! | 2 | [`import`] | the links of the two programs before this one, taken over as they are |
 //! | 1 | [`store`] | rows and bytes, and the order of effects between them |
 //! | 1 | [`tls`] | the certificate shown and its reload; the optional client certificate; the peer, read once |
 //! | 1 | [`access`] | whether a principal may do a thing; a yes is a permit, which the store asks for |
@@ -58,6 +59,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod identity;
+pub mod import;
 pub mod link;
 pub mod password;
 pub mod server;

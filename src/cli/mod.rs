@@ -15,6 +15,7 @@ mod expire;
 mod export;
 mod fetch;
 mod health;
+mod import;
 mod info;
 mod list;
 mod man;
@@ -70,6 +71,8 @@ enum Command {
     Update(update::Args),
     /// Save all links to a folder, with an index
     Export(export::Args),
+    /// Take over the links of an older program
+    Import(import::Args),
     /// Show the server and the settings in use
     Info(info::Args),
     /// Show whom the server takes you for
@@ -112,6 +115,7 @@ impl Cli {
             Command::Expire(args) => Box::pin(expire::run(context, args)).await,
             Command::Update(args) => done(Box::pin(update::run(context, args)).await),
             Command::Export(args) => Box::pin(export::run(context, args)).await,
+            Command::Import(args) => Box::pin(import::run(context, args)).await,
             Command::Info(args) => done(Box::pin(info::run(context, args)).await),
             Command::Whoami(args) => done(Box::pin(whoami::run(context, args)).await),
             Command::Health(args) => done(Box::pin(health::run(context, args)).await),
@@ -160,6 +164,7 @@ mod tests {
             "ddrop expire a b c",
             "ddrop update abcd --ttl 2h -n name",
             "ddrop export dir --all --force",
+            "ddrop import --deaddrop old -s storage --check",
             "ddrop info",
             "ddrop whoami --json",
             "ddrop health --url https://localhost",

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::link::{Change, Link, LinkId};
 use crate::units::{self, Timestamp};
 
+mod adopt;
 mod blobs;
 mod budget;
 mod cache;
@@ -39,8 +40,10 @@ mod touch;
 pub mod trust;
 mod upload;
 
+pub use adopt::{Adopted, Life};
 pub use content::Content;
 pub use count::Stats;
+pub(crate) use ledger::sqlite::APPLICATION;
 pub use sweep::Swept;
 pub use upload::Upload;
 

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use super::blobs::Write;
-use super::{Error, Inner, ledger};
+use super::{Adopted, Error, Inner, Life, ledger};
 use crate::identity::{Owner, Sha256};
 use crate::link::{Draft, Link, LinkId};
 use crate::units::{self, Timestamp};
@@ -19,6 +19,8 @@ pub struct Upload {
     link: LinkId,
     /// The link whose bytes these will be, if it is there already; then `link` is the name of the reservation only.
     replaces: Option<LinkId>,
+    /// Its lifetime, where that has begun elsewhere.
+    life: Option<Life>,
     owner: Owner,
     blob: String,
     writer: Option<Box<dyn Write>>,
@@ -40,13 +42,29 @@ impl Upload {
         declared: Option<u64>,
         replaces: Option<LinkId>,
     ) -> Result<Self, Error> {
+        Self::reserve(inner, owner, LinkId::random(), draft, declared, replaces, None).await
+    }
+
+    pub(super) async fn adopt(inner: Arc<Inner>, adopted: Adopted, declared: Option<u64>) -> Result<Self, Error> {
+        let Adopted { id, owner, draft, life } = adopted;
+        Self::reserve(inner, owner, Ok(id), draft, declared, None, Some(life)).await
+    }
+
+    async fn reserve(
+        inner: Arc<Inner>,
+        owner: Owner,
+        link: Result<LinkId, units::Error>,
+        draft: Draft,
+        declared: Option<u64>,
+        replaces: Option<LinkId>,
+        life: Option<Life>,
+    ) -> Result<Self, Error> {
         let limit = inner.max_file_size;
         let reserved = declared.unwrap_or(0);
         if reserved > limit {
             return Err(Error::TooLarge { limit });
         }
         inner.budget.reserve(reserved)?;
-        let link = LinkId::random();
         let blob = units::random::<16>().map(hex::encode);
         let (link, blob) = match (link, blob) {
             (Ok(link), Ok(blob)) => (link, blob),
@@ -58,9 +76,9 @@ impl Upload {
         inner.with_running(|running| running.insert(link.clone()));
         inner.budget.begun();
         // From here on dropping it cleans up.
-        let writer = None;
+        let (writer, came, sealing) = (None, 0, false);
         let mut upload =
-            Self { inner, draft, link, replaces, owner, blob, writer, declared, came: 0, reserved, sealing: false };
+            Self { inner, draft, link, replaces, life, owner, blob, writer, declared, came, reserved, sealing };
         let row = ledger::Reservation {
             id: upload.link.clone(),
             kind: upload.draft.kind,
@@ -160,6 +178,12 @@ impl Upload {
         if let Some(id) = self.replaces.clone() {
             return self.replace(id, sha256, now).await;
         }
+        let life = self.life.unwrap_or_else(|| Life {
+            created_at: now,
+            expires_at: self.draft.ttl.from(now),
+            idle: self.draft.idle_time(),
+            accessed_at: None,
+        });
         let link = Link {
             id: self.link.clone(),
             kind: self.draft.kind,
@@ -169,11 +193,11 @@ impl Upload {
             size: self.came,
             sha256,
             blob: self.blob.clone(),
-            created_at: now,
-            expires_at: self.draft.ttl.from(now),
+            created_at: life.created_at,
+            expires_at: life.expires_at,
             burn: self.draft.burn,
-            idle: self.draft.idle_time(),
-            accessed_at: None,
+            idle: life.idle,
+            accessed_at: life.accessed_at,
             password: self.draft.password.clone(),
             target: None,
         };

@@ -19,6 +19,7 @@ mod writer;
 pub(in crate::store) mod writers;
 
 use epoch::Epoch;
+pub(crate) use schema::APPLICATION;
 use writer::Queue;
 use writers::Writers;
 

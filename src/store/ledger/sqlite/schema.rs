@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::Error;
 
 /// `ddrp`: says whose file this is (SQLite's `application_id`).
-const APPLICATION: i64 = 0x6464_7270;
+pub(crate) const APPLICATION: i64 = 0x6464_7270;
 
 /// One step each; the schema's number is how many were taken. A step that was released is never changed.
 const STEPS: &[&str] = &[
