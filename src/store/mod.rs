@@ -56,6 +56,9 @@ use touch::Touches;
 /// How long the end of a link is remembered, to answer that it is gone rather than that it never was.
 pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long a database that is ready takes to say so, at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Where things are kept and how much of them.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -308,11 +311,13 @@ impl Store {
         Ok(Page { links, next })
     }
 
-    /// Whether rows can be read and bytes written.
+    /// Whether rows can be read and written, and bytes written.
     ///
     /// # Errors
     /// What stands in the way.
     pub async fn ready(&self) -> Result<(), Error> {
+        let writable = tokio::time::timeout(PATIENCE, self.inner.links.writable());
+        writable.await.map_err(|_| Error::NotWritten)??;
         self.inner.trust.value("ready").await?;
         self.inner.blobs.probe().await
     }

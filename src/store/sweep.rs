@@ -1,5 +1,7 @@
 //! Reclaims what is over, in small batches, so that no request waits.
 
+use std::time::{Duration, Instant};
+
 use super::ledger::{Doomed, Phase, Writer};
 use super::{Error, REMEMBERED, Store};
 use crate::link::LinkId;
@@ -19,8 +21,16 @@ pub struct Swept {
     pub forgotten: u64,
 }
 
-/// Rows or files per batch: some milliseconds of work for the database.
-const BATCH: u32 = 200;
+/// Rows or files per batch: some milliseconds of work for the database, for which whoever wants to write has to wait.
+const BATCH: u32 = 100;
+
+/// The longest pause after a batch.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Pauses for as long as the batch took: in that time the disk and the database are there for everyone else.
+async fn pause(begun: Instant) {
+    tokio::time::sleep(begun.elapsed().min(PAUSE)).await;
+}
 
 impl Store {
     /// Reclaims what is over. Idempotent; any number of processes may do it.
@@ -43,6 +53,7 @@ impl Store {
 
     async fn sweep_overdue(&self, swept: &mut Swept) -> Result<(), Error> {
         loop {
+            let begun = Instant::now();
             let overdue = self.inner.links.doom_overdue(self.inner.clock.now(), BATCH).await?;
             if overdue.is_empty() {
                 return Ok(());
@@ -52,7 +63,7 @@ impl Store {
                 swept.expired += 1;
             }
             self.bury_all(overdue, swept).await?;
-            tokio::task::yield_now().await;
+            pause(begun).await;
         }
     }
 
@@ -90,10 +101,12 @@ impl Store {
     async fn sweep_doomed(&self, swept: &mut Swept) -> Result<(), Error> {
         let before = self.inner.clock.now();
         loop {
+            let begun = Instant::now();
             let doomed = self.inner.links.doomed(before, BATCH).await?;
             if self.bury_all(doomed, swept).await? == 0 {
                 return Ok(());
             }
+            pause(begun).await;
         }
     }
 
@@ -143,11 +156,13 @@ impl Store {
     async fn sweep_memories(&self, swept: &mut Swept) -> Result<(), Error> {
         let before = self.inner.clock.now().before(REMEMBERED);
         loop {
+            let begun = Instant::now();
             let forgotten = self.inner.links.forget(before, BATCH).await?;
             swept.forgotten += forgotten;
             if forgotten < u64::from(BATCH) {
                 return Ok(());
             }
+            pause(begun).await;
         }
     }
 }

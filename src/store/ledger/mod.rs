@@ -167,6 +167,9 @@ pub(super) trait Links: Send + Sync {
     /// Live links of an owner, or of all; costs the same however many there are.
     fn totals(&self, owner: Option<Owner>, now: Timestamp) -> BoxFuture<'_, Result<Totals, Error>>;
 
+    /// Changes nothing, the way a change would be made: whether one could be.
+    fn writable(&self) -> BoxFuture<'_, Result<(), Error>>;
+
     /// Housekeeping of the database's own, now and then.
     fn tidy(&self) -> BoxFuture<'_, Result<(), Error>>;
 

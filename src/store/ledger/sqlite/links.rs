@@ -421,6 +421,10 @@ impl Links for Sqlite {
         ready(self.read(|connection| totals(connection, owner.as_ref(), now))).boxed()
     }
 
+    fn writable(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.queue.write(|_| Ok(())).boxed()
+    }
+
     fn tidy(&self) -> BoxFuture<'_, Result<(), Error>> {
         ready(self.epoch.tell().and_then(|()| self.writers.tidy())).boxed()
     }

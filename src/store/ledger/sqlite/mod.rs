@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::store::Error;
 
+mod checkpoint;
 mod epoch;
 mod links;
 mod schema;
@@ -18,6 +19,7 @@ mod trust;
 mod writer;
 pub(in crate::store) mod writers;
 
+use checkpoint::Checkpoints;
 use epoch::Epoch;
 pub(crate) use schema::APPLICATION;
 use writer::Queue;
@@ -56,7 +58,8 @@ impl Sqlite {
         connection.pragma_update(None, "foreign_keys", true)?;
         let epoch = Arc::new(Epoch::open(folder)?);
         let writers = Writers::open(folder)?;
-        let (queue, long_reads) = (Queue::start(connection)?, Arc::new(Semaphore::new(LONG_READS)));
+        let checkpoints = Checkpoints::start(&connection, connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?)?;
+        let (queue, long_reads) = (Queue::start(connection, checkpoints)?, Arc::new(Semaphore::new(LONG_READS)));
         Ok(Self { path, queue, idle: Arc::default(), long_reads, epoch, writers })
     }
 
@@ -131,5 +134,17 @@ mod tests {
         let reads = futures_util::future::join_all((0..200).map(|_| sqlite.read_much(count))).await;
         assert!(reads.into_iter().all(|read| matches!(read, Ok(0))));
         assert!(sqlite.idle.lock().expect("whole").len() <= LONG_READS);
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_has_died_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sqlite = Sqlite::open(folder.path()).expect("opened");
+        let links: &dyn crate::store::ledger::Links = &sqlite;
+        links.writable().await.expect("it lives");
+        let died = sqlite.queue.write(|_| -> Result<(), Error> { panic!("for the test") }).await;
+        assert!(died.is_err());
+        assert!(sqlite.read(|_| Ok(())).is_ok(), "reading does not tell");
+        assert!(links.writable().await.is_err());
     }
 }

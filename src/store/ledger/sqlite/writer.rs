@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoint::Checkpoints;
 use crate::store::Error;
 
 /// Writes that may wait; whoever brings one more waits for room.
@@ -26,9 +27,10 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn start(connection: Connection) -> Result<Self, Error> {
+    pub(super) fn start(connection: Connection, checkpoints: Checkpoints) -> Result<Self, Error> {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || run(connection, receiver));
+        let thread = std::thread::Builder::new().name("ledger".to_owned());
+        let thread = thread.spawn(move || run(connection, checkpoints, receiver));
         let thread = thread.map_err(|source| Error::io("start the thread that writes", "links.db", source))?;
         Ok(Self { sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
     }
@@ -93,7 +95,7 @@ fn within_savepoint<T>(
     done
 }
 
-fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
+fn run(mut connection: Connection, checkpoints: Checkpoints, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.blocking_recv() {
         let mut group = vec![first];
         while group.len() < GROUP {
@@ -101,7 +103,9 @@ fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
             group.push(next);
         }
         commit(&mut connection, group);
+        checkpoints.committed(&connection);
     }
+    drop(checkpoints);
     // Leaves one file instead of three behind; a failure leaves them for the next start to use.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
 }

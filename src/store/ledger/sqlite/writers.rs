@@ -22,6 +22,8 @@ impl Writers {
         crate::store::blobs::disk::make_folder(&folder)?;
         let own = hex::encode(units::random::<12>()?);
         let path = folder.join(&own);
+        // A file that is there and not locked yet looks like that of a process that is dead.
+        let _still = hold_still(&folder)?;
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(|source| Error::io("make", &path, source))?;
         file.try_lock().map_err(|error| Error::io("lock", &path, error.into()))?;
@@ -41,6 +43,7 @@ impl Writers {
 
     /// Deletes the files of those that are dead.
     pub(super) fn tidy(&self) -> Result<(), Error> {
+        let _still = hold_still(&self.folder)?;
         let entries = std::fs::read_dir(&self.folder).map_err(|source| Error::io("list", &self.folder, source))?;
         for entry in entries.flatten() {
             let name = entry.file_name();
@@ -51,6 +54,13 @@ impl Writers {
         }
         Ok(())
     }
+}
+
+/// Nobody comes or is judged until it is dropped.
+fn hold_still(folder: &Path) -> Result<File, Error> {
+    let open = File::open(folder).map_err(|source| Error::io("open the folder", folder, source))?;
+    open.lock().map_err(|source| Error::io("lock the folder", folder, source))?;
+    Ok(open)
 }
 
 /// Whether any process, of those that hold their lock, has the folder open.
@@ -68,5 +78,45 @@ pub(in crate::store) fn any_alive(storage: &Path) -> Result<bool, Error> {
 impl Drop for Writers {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.folder.join(&self.own));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_comes_while_others_tidy_is_not_taken_for_dead() {
+        let storage = tempfile::tempdir().expect("a folder");
+        let first = Writers::open(storage.path()).expect("opened");
+        let others: Vec<Writers> = std::thread::scope(|scope| {
+            let coming: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..25).map(|_| Writers::open(storage.path()).expect("opened")).collect()))
+                .collect();
+            for _ in 0..200 {
+                first.tidy().expect("tidied");
+            }
+            coming.into_iter().flat_map(|coming| -> Vec<Writers> { coming.join().expect("no panic") }).collect()
+        });
+        assert_eq!(others.len(), 100);
+        assert!(others.iter().all(|other| first.of(&other.own) == Writer::Alive));
+    }
+
+    #[test]
+    fn nobody_comes_while_it_is_judged_who_is_there() {
+        let storage = tempfile::tempdir().expect("a folder");
+        let first = Writers::open(storage.path()).expect("opened");
+        let still = hold_still(&first.folder).expect("held");
+        let there = || std::fs::read_dir(&first.folder).expect("a folder").count();
+        std::thread::scope(|scope| {
+            let coming = scope.spawn(|| Writers::open(storage.path()));
+            // It may not have begun; either way it cannot have come.
+            std::thread::yield_now();
+            assert_eq!(there(), 1);
+            drop(still);
+            let second = coming.join().expect("no panic").expect("opened");
+            assert_eq!(there(), 2);
+            drop(second);
+        });
     }
 }
