@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -16,16 +17,59 @@ use tokio::time::{Instant, Sleep};
 #[error("no byte came for {}s", .0.as_secs())]
 pub(super) struct Stalled(Duration);
 
-/// A body that fails with [`Stalled`] when no frame comes for a while.
+/// Bytes of a body nobody wants that are read all the same, and for how long at most.
+///
+/// A connection that is closed on bytes still under way is reset, and whoever sent them may never see the answer that
+/// says why they were not wanted.
+const LINGERING: (usize, Duration) = (8 * 1024 * 1024, Duration::from_secs(5));
+
+/// A body that fails with [`Stalled`] when no frame comes for a while, and that is read on for a little when whom it
+/// was for has answered without it.
 pub(super) struct Pacing {
     body: Body,
     limit: Duration,
     waiting: Pin<Box<Sleep>>,
+    /// Whether anything was asked of it.
+    asked: bool,
+    lingers: Lingers,
+}
+
+/// When a body is read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lingers {
+    Always,
+    /// Who waits to be told to send is not told to for nothing.
+    OnceAsked,
+    /// HTTP/2 has a word for it.
+    Never,
 }
 
 impl Pacing {
-    pub(super) fn new(body: Body, limit: Duration) -> Self {
-        Self { body, limit, waiting: Box::pin(tokio::time::sleep(limit)) }
+    pub(super) fn new(body: Body, limit: Duration, lingers: Lingers) -> Self {
+        Self { body, limit, waiting: Box::pin(tokio::time::sleep(limit)), asked: false, lingers }
+    }
+}
+
+impl Drop for Pacing {
+    fn drop(&mut self) {
+        let lingers = self.lingers == Lingers::Always || self.lingers == Lingers::OnceAsked && self.asked;
+        if lingers
+            && !http_body::Body::is_end_stream(&self.body)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let body = std::mem::take(&mut self.body);
+            runtime.spawn(async { tokio::time::timeout(LINGERING.1, read_on(body)).await });
+        }
+    }
+}
+
+async fn read_on(body: Body) {
+    let (mut pieces, mut left) = (body.into_data_stream(), LINGERING.0);
+    while let Some(Ok(piece)) = pieces.next().await {
+        match left.checked_sub(piece.len()) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }
 
@@ -38,12 +82,19 @@ impl http_body::Body for Pacing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let this = &mut *self;
+        this.asked = true;
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            if frame.as_ref().is_none_or(Result::is_err) {
+                this.lingers = Lingers::Never;
+            }
             this.waiting.as_mut().reset(Instant::now() + this.limit);
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         match this.waiting.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Some(Err(Box::new(Stalled(this.limit))))),
+            Poll::Ready(()) => {
+                this.lingers = Lingers::Never;
+                Poll::Ready(Some(Err(Box::new(Stalled(this.limit)))))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -158,6 +209,7 @@ fn is_from<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'sta
 #[cfg(test)]
 mod tests {
     use axum::extract::{FromRequest as _, Multipart, Request};
+    use http_body::Body as _;
 
     use super::*;
 
@@ -182,6 +234,52 @@ mod tests {
             parts.push(size);
         }
         Ok(parts)
+    }
+
+    /// A body without end, and what tells how many bytes of it were read and that it is held no more.
+    fn endless(piece: usize) -> (Body, Arc<AtomicI64>) {
+        let read = Arc::new(AtomicI64::new(0));
+        let count = Arc::clone(&read);
+        let pieces = futures_util::stream::repeat_with(move || {
+            count.fetch_add(i64::try_from(piece).expect("small"), Ordering::Relaxed);
+            Ok::<_, std::io::Error>(vec![0; piece])
+        });
+        (Body::from_stream(pieces), read)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_nobody_wants_is_read_on_but_not_for_ever() {
+        let limit = Duration::from_secs(30);
+        let most = i64::try_from(LINGERING.0).expect("fits");
+        for (lingers, asked, read_on) in [
+            (Lingers::Always, false, most),
+            (Lingers::OnceAsked, false, 0),
+            (Lingers::OnceAsked, true, most),
+            (Lingers::Never, true, 0),
+        ] {
+            let (body, read) = endless(1 << 20);
+            let mut pacing = Pacing::new(body, limit, lingers);
+            if asked {
+                std::future::poll_fn(|cx| Pin::new(&mut pacing).poll_frame(cx)).await.expect("a frame").expect("bytes");
+                read.store(0, Ordering::Relaxed);
+            }
+            drop(pacing);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let read = read.load(Ordering::Relaxed);
+            assert!(read == read_on || read == read_on + (1 << 20) && read_on > 0, "{lingers:?} {asked}: {read}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_silent_is_let_go() {
+        let (sender, held) = tokio::sync::oneshot::channel::<Result<Frame<Bytes>, std::io::Error>>();
+        let silent = futures_util::stream::once(async { held.await.unwrap_or_else(|_| Ok(Frame::data(Bytes::new()))) });
+        let body = Body::new(http_body_util::StreamBody::new(Box::pin(silent)));
+        drop(Pacing::new(body, Duration::from_secs(30), Lingers::Always));
+        tokio::time::sleep(LINGERING.1 / 2).await;
+        assert!(!sender.is_closed(), "it is read on");
+        tokio::time::sleep(LINGERING.1).await;
+        assert!(sender.is_closed(), "it was let go");
     }
 
     fn whole(file: usize) -> String {

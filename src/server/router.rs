@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Version, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
@@ -9,7 +10,7 @@ use tracing::Instrument as _;
 
 use super::App;
 use super::authenticate::{authenticate, known};
-use super::body::Pacing;
+use super::body::{Lingers, Pacing};
 use super::handlers::{audit, est, fetch, health, links, ocsp, pki, register, stats, upload, whoami};
 use super::openapi::openapi;
 use super::problem::Problem;
@@ -77,8 +78,8 @@ pub(super) fn router(app: App) -> Router {
         .fallback(async || Problem::not_found("such path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(from_fn_with_state(app.clone(), authenticate))
-        .layer(from_fn_with_state(app.clone(), pace))
         .layer(from_fn(same_site))
+        .layer(from_fn_with_state(app.clone(), pace))
         .layer(from_fn_with_state(app.clone(), trace))
         .with_state(app)
 }
@@ -93,7 +94,14 @@ async fn unbroken(request: Request, next: Next) -> Response {
 /// Gives every request body its deadline.
 async fn pace(State(app): State<App>, request: Request, next: Next) -> Response {
     let limit = app.settings.limits.deadlines.stall;
-    next.run(request.map(|body| axum::body::Body::new(Pacing::new(body, limit)))).await
+    let lingers = if request.version() > Version::HTTP_11 {
+        Lingers::Never
+    } else if request.headers().contains_key(header::EXPECT) {
+        Lingers::OnceAsked
+    } else {
+        Lingers::Always
+    };
+    next.run(request.map(|body| axum::body::Body::new(Pacing::new(body, limit, lingers)))).await
 }
 
 #[cfg(test)]

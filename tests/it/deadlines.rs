@@ -66,6 +66,30 @@ async fn a_body_that_stops_coming_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn who_sends_all_before_reading_is_told_why_it_was_not_wanted() {
+    let app = TestApp::start().await;
+    let alice = app.client("alice").await;
+    let body = vec![7; 900_000];
+    let head =
+        format!("POST /api/upload?ttl=bad HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
+    let next = "GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    for _ in 0..10 {
+        let mut stream = wire::tls(&app, alice.credentials.as_ref(), b"http/1.1").await;
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        // The answer is there before any of the body is.
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.expect("answered");
+        assert_eq!(&first, b"HTTP/1.1 400");
+        stream.write_all(&body).await.expect("sent to the end");
+        // And the connection is as good as before.
+        stream.write_all(next.as_bytes()).await.expect("sent");
+        let rest = String::from_utf8(closed(&mut stream).await).expect("text");
+        assert!(rest.contains("invalid_ttl") && rest.contains("HTTP/1.1 200 OK"), "{rest}");
+    }
+    app.close().await;
+}
+
+#[tokio::test]
 async fn a_slow_handshake_holds_nobody_up() {
     let app = TestApp::start().await;
     let mut silent = Vec::new();
