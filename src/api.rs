@@ -9,6 +9,8 @@ use crate::identity::Tier;
 use crate::link::Kind;
 use crate::units::{Timestamp, Ttl};
 
+mod shape;
+
 /// Header names of our own.
 pub mod header {
     /// Names one request in logs and answers.
@@ -88,13 +90,15 @@ pub struct Stats {
 /// `PATCH /api/links/{id}`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [{ "required": ["ttl"] }, { "required": ["name"] }]))]
 pub struct Change {
     /// A new lifetime from now, such as `2h`.
-    #[schemars(with = "Option<Ttl>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Ttl")]
+    #[serde(default, deserialize_with = "shape::said", skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
-    /// A new name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// A new name; what is not safe in a file name is left out.
+    #[schemars(with = "String", extend("pattern" = r"[^\s./\\\u0000-\u001f\u007f-\u009f]$"))]
+    #[serde(default, deserialize_with = "shape::said", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
@@ -183,18 +187,20 @@ pub struct PkiStatus {
 #[serde(deny_unknown_fields)]
 pub struct NewInvite {
     /// The name of the client to be.
+    #[schemars(schema_with = "shape::client_name")]
     pub name: String,
     /// Whether it will be an admin.
     #[serde(default)]
     pub admin: bool,
     /// How long the invite holds, such as `24h`; 30 days at most.
-    #[schemars(with = "Option<Ttl>")]
+    #[schemars(schema_with = "shape::invite_ttl")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
     /// An existing client's name is meant: the new certificate is one more of that client.
     #[serde(default)]
     pub existing: bool,
     /// The address to put into the invite; else the server's own.
+    #[schemars(schema_with = "shape::server_url")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
@@ -276,17 +282,22 @@ pub struct Certificates {
 /// `POST /pki/revoke`: exactly one of the first three.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["serial"] }, { "required": ["fingerprint"] }, { "required": ["name"] }]))]
 pub struct Revoke {
     /// One certificate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    #[serde(default, deserialize_with = "shape::said", skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
     /// One certificate, by SHA-256 or SHA-1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "shape::fingerprint")]
+    #[serde(default, deserialize_with = "shape::said", skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
     /// Every certificate of one client.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    #[serde(default, deserialize_with = "shape::said", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// RFC 5280's name for the reason, such as `keyCompromise`; `unspecified` when absent.
+    #[schemars(schema_with = "shape::reason")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -305,14 +316,17 @@ pub struct Revoked {
 #[serde(deny_unknown_fields)]
 pub struct Issue {
     /// The name of the client.
+    #[schemars(schema_with = "shape::client_name")]
     pub common_name: String,
     /// How long the certificate lives.
+    #[schemars(range(min = 1, max = 3650))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<u32>,
     /// Whether the client is an admin.
     #[serde(default)]
     pub admin: bool,
     /// A signing request in PEM; without it a key is made and a PKCS#12 file answered.
+    #[schemars(schema_with = "shape::signing_request")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csr: Option<String>,
 }
@@ -367,6 +381,7 @@ pub struct Challenge {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Register {
     /// The name of the client to be; made up when absent.
+    #[schemars(schema_with = "shape::perhaps_client_name")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_name: Option<String>,
 }
@@ -398,8 +413,10 @@ pub struct Verified {
 #[serde(deny_unknown_fields)]
 pub struct Trust {
     /// SHA-256 of the certificate.
+    #[schemars(schema_with = "shape::sha256")]
     pub fingerprint: String,
     /// The name of the client it is to be of.
+    #[schemars(schema_with = "shape::client_name")]
     pub name: String,
 }
 

@@ -17,8 +17,13 @@ pub fn bundle(key: &Key, chain: &[Vec<u8>], name: &str, password: &str) -> Resul
     let private = PrivateKey::from_der(key.pkcs8())?;
     let chain = PrivateKeyChain::new(key.public().identifier(), private, certificates);
     let mut store = KeyStore::new();
-    store.add_entry(name, KeyStoreEntry::PrivateKeyChain(chain));
+    store.add_entry(&label(name), KeyStoreEntry::PrivateKeyChain(chain));
     Ok(store.writer(password).encryption_iterations(ITERATIONS).mac_iterations(ITERATIONS).write()?)
+}
+
+/// The label is a BMPString (RFC 2985 section 5.5.1), which has no characters beyond U+FFFF.
+fn label(name: &str) -> String {
+    name.chars().map(|c| if u32::from(c) > 0xffff { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Why there is no file.

@@ -50,7 +50,7 @@ fn csr(name: &str) -> (Key, String) {
 }
 
 /// Opens a PKCS#12 file the way anyone would.
-fn opened(folder: &std::path::Path, bundle: &[u8], password: &str) -> Credentials {
+pub fn opened(folder: &std::path::Path, bundle: &[u8], password: &str) -> Credentials {
     let file = folder.join("bundle.p12");
     std::fs::write(&file, bundle).expect("written");
     let openssl = |arguments: &[&str]| {
@@ -58,7 +58,8 @@ fn opened(folder: &std::path::Path, bundle: &[u8], password: &str) -> Credential
         command.args(["pkcs12", "-passin", "env:PASSWORD", "-nodes", "-in"]).arg(&file).args(arguments);
         let output = command.env("PASSWORD", password).output().expect("openssl runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("PEM")
+        // Beside the PEM stands the label, which OpenSSL does not print in UTF-8.
+        String::from_utf8_lossy(&output.stdout).into_owned()
     };
     Credentials { chain: openssl(&["-nokeys", "-clcerts"]), key: openssl(&["-nocerts"]) }
 }

@@ -1,13 +1,13 @@
 //! Links' metadata: list, show, change, expire.
 
 use axum::Json as JsonBody;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::fetch::find;
 use super::render::{self, Base};
-use super::{Json, Query};
+use super::{Json, Path, Query};
 use crate::access::{self, Manage, Permit};
 use crate::api;
 use crate::identity::Principal;

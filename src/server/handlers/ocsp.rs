@@ -1,12 +1,13 @@
 //! What became of a certificate: OCSP over HTTP (RFC 6960 appendix A, RFC 5019), and revocation lists.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::Path;
 use super::pki::PEM_FILE;
 use super::upload::small;
 use crate::identity::Sha256;

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json as JsonBody};
+use url::Url;
 
-use super::Json;
 use super::render::Base;
 use super::upload::small;
+use super::{Json, Path};
 use crate::authority::{Actor, InviteFor, Issued, Which, listing};
 use crate::identity::{Owner, Principal, Sha1, Sha256};
 use crate::server::App;
@@ -196,7 +197,7 @@ pub(in crate::server) async fn invite(
         _ => return Err(Problem::bad_request("an invite holds for 30 days at most")),
     };
     let server = match wish.url.as_deref() {
-        Some(text) => text.parse().map_err(|_| Problem::bad_request("'url' is not a URL"))?,
+        Some(text) => server_url(text)?,
         None => base.url().clone(),
     };
     let what = InviteFor { name: wish.name, admin: wish.admin, existing: wish.existing, ttl };
@@ -216,6 +217,15 @@ pub(in crate::server) async fn invite(
         expires_at: made.expires_at,
     };
     Ok((StatusCode::CREATED, JsonBody(body)).into_response())
+}
+
+/// Where a client can be sent to.
+fn server_url(text: &str) -> Result<Url, Problem> {
+    let url = Url::parse(text).ok().filter(|url| {
+        let more = url.query().is_some() || url.fragment().is_some() || !url.username().is_empty();
+        matches!(url.scheme(), "https" | "http") && url.has_host() && !more && url.password().is_none()
+    });
+    url.ok_or_else(|| Problem::bad_request("'url' is not a server's address such as https://drop.example.org"))
 }
 
 /// The longest an invite may hold.

@@ -101,7 +101,8 @@ fn wish(body: &[u8]) -> Result<api::Register, Problem> {
     if body.is_empty() {
         return Ok(api::Register::default());
     }
-    serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the JSON cannot be read: {error}")))
+    let wish = serde_json::from_slice(body).map(|super::Object(wish)| wish);
+    wish.map_err(|error| Problem::bad_request(format!("the JSON cannot be read: {error}")))
 }
 
 fn attach(headers: &mut HeaderMap, issued: &Issued, ending: &str) {

@@ -1,16 +1,16 @@
 //! Bytes in: a form, a raw body, `curl -T`, a pipe.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest as _, Multipart, Path, Request, State};
+use axum::extract::{FromRequest as _, Multipart, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use http_body::Body as _;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use super::Query;
 use super::render::{self, Base};
+use super::{Path, Query};
 use crate::access::{self, Create, Permit};
 use crate::identity::Principal;
 use crate::link::{Draft, FileName, Kind, Link};
@@ -32,16 +32,23 @@ const LONGEST_FIELD: usize = 4096;
 pub(in crate::server) struct Wish {
     /// The name the link is offered under; what is not safe in a file name is left out.
     name: Option<String>,
-    /// How long the link lives, such as `2h`.
-    #[schemars(with = "Option<Ttl>")]
+    /// How long the link lives, such as `2h`; empty is not said, as in forms.
+    #[serde(default)]
+    #[schemars(schema_with = "perhaps_ttl")]
     ttl: Option<String>,
     /// Whether the first reader is the last.
     #[schemars(extend("enum" = ["", "0", "false", "no", "1", "true", "yes"]))]
     burn: Option<String>,
 }
 
+fn perhaps_ttl(generator: &mut SchemaGenerator) -> Schema {
+    let said = Ttl::json_schema(generator);
+    json_schema!({ "anyOf": [said, { "const": "" }] })
+}
+
 /// The form of `POST /api/upload`, for its description.
 #[derive(JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 #[expect(dead_code, reason = "it is read part by part")]
 pub(in crate::server) struct Form {
     /// The bytes.

@@ -71,6 +71,7 @@ pub(super) struct Operation {
     parameters: Vec<(&'static str, &'static str, Make)>,
     query: Option<Make>,
     takes: Vec<(&'static str, Content)>,
+    takes_nothing_too: bool,
     answers: BTreeMap<u16, Answer>,
     problems: Vec<u16>,
 }
@@ -91,6 +92,7 @@ pub(super) fn op(method: &'static str, path: &'static str, who: Who, summary: &'
         parameters: Vec::new(),
         query: None,
         takes: Vec::new(),
+        takes_nothing_too: false,
         answers: BTreeMap::new(),
         problems: Vec::new(),
     }
@@ -123,6 +125,12 @@ impl Operation {
     /// A body of this media type that is like this type.
     pub(super) fn takes_as<T: JsonSchema>(mut self, media: &'static str) -> Self {
         self.takes.push((media, Content::Like(of::<T>)));
+        self
+    }
+
+    /// The body may be left out.
+    pub(super) fn perhaps(mut self) -> Self {
+        self.takes_nothing_too = true;
         self
     }
 
@@ -187,8 +195,7 @@ impl Operation {
         whole.insert("parameters".to_owned(), self.said(schemas).into());
         if !self.takes.is_empty() {
             let content = content(&self.takes, &mut schemas.taken);
-            // An empty file is one; JSON and signing requests are not empty.
-            let required = !self.takes.iter().any(|(_, content)| matches!(content, Content::Bytes));
+            let required = !self.takes_nothing_too;
             whole.insert("requestBody".to_owned(), json!({ "content": content, "required": required }));
         }
         whole.insert("responses".to_owned(), self.responses(schemas).into());

@@ -10,7 +10,6 @@ use crate::api;
 use crate::link::LinkId;
 use crate::server::handlers::{audit, links, upload};
 
-const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 const TEXT: &str = "text/plain; charset=utf-8";
 const PEM: &str = "application/x-pem-file";
@@ -64,12 +63,14 @@ fn content() -> Vec<Operation> {
             .query::<upload::Wish>()
             .takes_as::<upload::Form>("multipart/form-data")
             .takes_bytes(BYTES)
+            .perhaps()
             .answers::<api::Link>(201)
             .with(&["Location"])
             .problems(&[413, 507]),
         op("POST", "/", Uploader, "Make a link to a paste")
             .query::<upload::Wish>()
             .takes_bytes(BYTES)
+            .perhaps()
             .answers_text(201, TEXT)
             .answers::<api::Link>(201)
             .with(&["Location"])
@@ -77,6 +78,7 @@ fn content() -> Vec<Operation> {
         op("PUT", "/{id}", Uploader, "Make a link to a file; what stands for the id is the file's name")
             .query::<upload::Wish>()
             .takes_bytes(BYTES)
+            .perhaps()
             .answers_text(201, TEXT)
             .answers::<api::Link>(201)
             .with(&["Location"])
@@ -155,6 +157,7 @@ fn pki() -> Vec<Operation> {
             .with(KEPT),
         op("POST", "/pki/ocsp", Anyone, "What became of a certificate (RFC 6960)")
             .takes_bytes("application/ocsp-request")
+            .perhaps()
             .answers_bytes(200, "application/ocsp-response"),
         op("GET", "/pki/ocsp/{*request}", Anyone, "What became of a certificate; the request is in base64 (RFC 5019)")
             .reads("If-None-Match")
@@ -217,7 +220,8 @@ fn enrolment() -> Vec<Operation> {
         op("POST", "/register", Anyone, "A key and its certificate for proof of work, if registration is open")
             .reads("X-PoW-Token")
             .reads("X-PoW-Solution")
-            .takes_as::<api::Register>(JSON)
+            .takes::<api::Register>()
+            .perhaps()
             .answers_bytes(200, "application/x-pkcs12")
             .with(BUNDLED)
             .problems(&[409]),

@@ -44,14 +44,15 @@ fn without_null(mut schema: Value) -> Value {
     {
         *kind = one;
     }
-    if let Some(of) = schema.get("anyOf").and_then(Value::as_array)
-        && let Some(one) = of.iter().find(|one| one.get("type").is_none_or(|kind| kind != "null")).cloned()
+    let is_null = |one: &Value| one.get("type").is_some_and(|kind| kind == "null");
+    if let Some([one, other]) = schema.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
+        && is_null(other)
     {
-        let description = schema.get("description").cloned();
-        schema = one;
-        if let (Some(of), Some(description)) = (schema.as_object_mut(), description) {
+        let (mut only, description) = (one.clone(), schema.get("description").cloned());
+        if let (Some(of), Some(description)) = (only.as_object_mut(), description) {
             of.insert("description".to_owned(), description);
         }
+        schema = only;
     }
     schema
 }
