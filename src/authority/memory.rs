@@ -9,7 +9,9 @@ use futures_util::future::{BoxFuture, ready};
 
 use crate::identity::Sha256;
 use crate::store::Error;
-use crate::store::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Revoked, Trust};
+use crate::store::trust::{
+    Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Listed, Revoked, Trust,
+};
 use crate::units::Timestamp;
 
 #[derive(Default)]
@@ -128,6 +130,18 @@ impl Trust for Memory {
         })
     }
 
+    fn revocations(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        self.read(|rows| rows.certificates.iter().filter(|certificate| certificate.revoked.is_some()).count() as u64)
+    }
+
+    fn revoked(&self, issuer: Sha256, not_after: Timestamp) -> BoxFuture<'_, Result<Vec<Listed>, Error>> {
+        self.read(|rows| {
+            let own = |one: &&Certificate| one.issuer == Some(issuer) && one.not_after > not_after;
+            let listed = |one: &Certificate| Some(Listed { serial: one.serial.clone(), revoked: one.revoked? });
+            rows.certificates.iter().filter(own).filter_map(listed).collect()
+        })
+    }
+
     fn client_named(&self, name: &str) -> BoxFuture<'_, Result<Option<Client>, Error>> {
         self.read(|rows| rows.clients.iter().find(|client| client.name == name).cloned())
     }
@@ -140,9 +154,6 @@ impl Trust for Memory {
         self.read(|rows| {
             let wanted = |certificate: &&Certificate| {
                 which.client.as_ref().is_none_or(|client| certificate.client.as_ref() == Some(client))
-                    && (!which.revoked || certificate.revoked.is_some())
-                    && which.not_after.is_none_or(|after| certificate.not_after > after)
-                    && which.issuer.is_none_or(|issuer| certificate.issuer == Some(issuer))
             };
             rows.certificates.iter().rev().filter(wanted).map(|certificate| rows.known(certificate)).collect()
         })

@@ -1,6 +1,5 @@
 //! The certificate authority with a memory: clients, certificates, invites and what became of them.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +13,8 @@ use tokio::task::spawn_blocking;
 use self::folder::Folder;
 use self::issuers::{Issuer, Issuers};
 use self::keep::{Keep, Passphrase};
-use self::publish::List;
+use self::publish::Lists;
+pub use self::publish::Published;
 use self::refusals::Refusals;
 
 use crate::audit::{self, Audit};
@@ -183,8 +183,8 @@ pub struct Authority {
     issuers: ArcSwap<Issuers>,
     /// Whether the place of the revocation list that is written into certificates is remembered.
     place_kept: OnceCell<()>,
-    /// Revocation lists by their issuer. Held while one is made, so that it is made once.
-    lists: Mutex<HashMap<Sha256, List>>,
+    /// What is published of revocation. Held while a list is made, so that it is made once.
+    lists: Mutex<Lists>,
     refusals: Refusals,
     /// Held while a line is written, so that the head that is kept is that of the last line.
     recording: Mutex<()>,
@@ -356,7 +356,7 @@ impl Authority {
     /// # Errors
     /// When the rows cannot be read.
     pub async fn certificates(&self, of: Option<&ClientId>) -> Result<Vec<Known>, Error> {
-        Ok(self.trust.certificates(Certificates { client: of.cloned(), ..Certificates::default() }).await?)
+        Ok(self.trust.certificates(Certificates { client: of.cloned() }).await?)
     }
 
     /// Reads the whole audit log and answers its last line; finds what was removed, altered or moved.

@@ -1,8 +1,10 @@
 //! What is published about revocation: lists and OCSP responses.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pki::ca::Ca;
 use pki::crl::{self, Entry, Header};
 use pki::key::Key;
@@ -10,14 +12,49 @@ use pki::ocsp::{self, Failure, Status};
 use tokio::task::spawn_blocking;
 
 use super::{Authority, Error, Issuer, keep};
-use crate::store::trust::{self, Certificates, Known};
+use crate::identity::Sha256;
+use crate::store::trust::{self, Listed};
 use crate::units::Timestamp;
 
+/// A revocation list, or several, as it is handed to everyone who asks: one copy in memory, however many do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// DER of one, or PEM of all.
+    pub bytes: Bytes,
+    /// Tells it from every other.
+    pub sha256: Sha256,
+}
+
+impl Published {
+    /// With its digest.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { sha256: Sha256::of(&bytes), bytes: bytes.into() }
+    }
+}
+
+/// The lists that were made.
+#[derive(Default)]
+pub(super) struct Lists {
+    /// By whose they are.
+    by_issuer: HashMap<Sha256, List>,
+    /// All of them in PEM, and which those were.
+    together: Option<(Vec<Sha256>, Published)>,
+}
+
 /// A revocation list that was made.
-pub(super) struct List {
-    epoch: u64,
+struct List {
+    /// What it was made from.
+    of: Basis,
     made: Timestamp,
-    der: Vec<u8>,
+    published: Published,
+}
+
+/// A list says the same as long as this stays the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Basis {
+    /// The number of [`trust::Trust::revocations`] before the rows were read.
+    revocations: u64,
+    places: Vec<String>,
 }
 
 impl List {
@@ -38,13 +75,14 @@ const RESPONSE_HOLDS: Duration = Duration::from_secs(3600);
 const BACKDATED: Duration = Duration::from_secs(300);
 
 impl Authority {
-    /// The current revocation list in DER, signed again when it is due or the epoch has changed.
+    /// The current revocation list in DER, signed again when it is due or something was revoked.
     ///
     /// # Errors
     /// When the rows cannot be read or it cannot be signed.
-    pub async fn crl(&self) -> Result<Vec<u8>, Error> {
+    pub async fn crl(&self) -> Result<Published, Error> {
         let issuers = self.issuers().await?;
-        self.list(&issuers.issuing).await
+        let mut lists = self.lists.lock().await;
+        self.list(&mut lists, &issuers.issuing).await
     }
 
     /// Every current list in PEM: the issuing CA's, those of issuing CAs before it and, while its key is here, the
@@ -52,67 +90,79 @@ impl Authority {
     ///
     /// # Errors
     /// As [`Authority::crl`].
-    pub async fn crl_pem(&self) -> Result<String, Error> {
-        let mut text = String::new();
-        for issuer in self.issuers().await?.all() {
-            text += &pki::pem::encode("X509 CRL", &self.list(issuer).await?);
+    pub async fn crl_pem(&self) -> Result<Published, Error> {
+        let issuers = self.issuers().await?;
+        let mut lists = self.lists.lock().await;
+        let mut all = Vec::new();
+        for issuer in issuers.all() {
+            all.push(self.list(&mut lists, issuer).await?);
         }
-        if let Some(root) = self.root_list().await? {
-            text += &pki::pem::encode("X509 CRL", &root);
+        all.extend(self.root_list(&mut lists).await?);
+        let which: Vec<Sha256> = all.iter().map(|one| one.sha256).collect();
+        if let Some((known, published)) = &lists.together
+            && *known == which
+        {
+            return Ok(published.clone());
         }
-        Ok(text)
+        let text = move || all.iter().map(|one| pki::pem::encode("X509 CRL", &one.bytes)).collect::<String>();
+        let published = spawn_blocking(move || Published::new(text().into_bytes())).await?;
+        lists.together = Some((which, published.clone()));
+        Ok(published)
     }
 
-    async fn list(&self, issuer: &Arc<Issuer>) -> Result<Vec<u8>, Error> {
-        let mut lists = self.lists.lock().await;
-        let (epoch, now) = (self.trust.epoch(), self.clock.now());
-        let fresh = |list: &&List| list.epoch == epoch && list.is_fresh(now);
-        if let Some(list) = lists.get(&issuer.sha256).filter(fresh) {
-            return Ok(list.der.clone());
+    async fn list(&self, lists: &mut Lists, issuer: &Arc<Issuer>) -> Result<Published, Error> {
+        let now = self.clock.now();
+        // Before the rows are read: what is revoked meanwhile makes this list old at once.
+        let of = Basis { revocations: self.trust.revocations().await?, places: self.places().await? };
+        let fresh = |list: &&List| list.of == of && list.is_fresh(now);
+        if let Some(list) = lists.by_issuer.get(&issuer.sha256).filter(fresh) {
+            return Ok(list.published.clone());
         }
         let number = self.trust.next_number(&format!("authority-crl-{}", issuer.sha256)).await?;
-        // Before the rows are read: what is revoked meanwhile makes this list old at once.
-        let epoch = self.trust.epoch();
-        let der = self.make_list(issuer, number, now).await?;
-        lists.insert(issuer.sha256, List { epoch, made: now, der: der.clone() });
-        Ok(der)
+        let published = self.make_list(issuer, number, of.places.clone(), now).await?;
+        lists.by_issuer.insert(issuer.sha256, List { of, made: now, published: published.clone() });
+        Ok(published)
     }
 
-    async fn make_list(&self, issuer: &Arc<Issuer>, number: u64, now: Timestamp) -> Result<Vec<u8>, Error> {
+    async fn make_list(
+        &self,
+        issuer: &Arc<Issuer>,
+        number: u64,
+        places: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Published, Error> {
         let header = Header {
             number,
             this_update: now.before(BACKDATED).to_offset(),
             next_update: now.after(LIST_HOLDS).to_offset(),
-            places: self.places().await?,
+            places,
         };
-        let which = Certificates {
-            revoked: true,
-            issuer: Some(issuer.sha256),
-            // One that is over is listed once more after its end (RFC 5280 section 3.3), for which this is ample.
-            not_after: Some(now.before(LIST_HOLDS)),
-            client: None,
-        };
-        let entries: Vec<Entry> = self.trust.certificates(which).await?.iter().filter_map(entry).collect();
+        // One that is over is listed once more after its end (RFC 5280 section 3.3), for which this is ample.
+        let revoked = self.trust.revoked(issuer.sha256, now.before(LIST_HOLDS)).await?;
         let issuer = Arc::clone(issuer);
-        Ok(spawn_blocking(move || crl::build(&issuer.ca, &header, &entries)).await??)
+        let making = spawn_blocking(move || {
+            let entries: Vec<Entry> = revoked.into_iter().map(entry).collect();
+            Ok(Published::new(crl::build(&issuer.ca, &header, &entries)?))
+        });
+        making.await?
     }
 
     /// The root's own list, which is empty: made now, or when the root key was taken offline.
-    async fn root_list(&self) -> Result<Option<Vec<u8>>, Error> {
+    async fn root_list(&self, lists: &mut Lists) -> Result<Option<Published>, Error> {
         if !self.folder.path(keep::ROOT_KEY).exists() {
             let Some(text) = self.folder.read(keep::ROOT_LIST)? else { return Ok(None) };
-            return Ok(pki::pem::lists(&text).ok().and_then(|mut lists| lists.pop()));
+            return Ok(pki::pem::lists(&text).ok().and_then(|mut lists| lists.pop()).map(Published::new));
         }
         // Anyone may ask for it, and reading the root's key and counting the list up are not to be had for nothing.
-        let mut lists = self.lists.lock().await;
         let (name, now) = (self.root_fingerprint(), self.clock.now());
-        if let Some(list) = lists.get(&name).filter(|list| list.is_fresh(now)) {
-            return Ok(Some(list.der.clone()));
+        if let Some(list) = lists.by_issuer.get(&name).filter(|list| list.is_fresh(now)) {
+            return Ok(Some(list.published.clone()));
         }
         let key = self.root_key().await?;
-        let der = self.sign_root_list(key, now.after(ROOT_LIST_HOLDS)).await?;
-        lists.insert(name, List { epoch: self.trust.epoch(), made: now, der: der.clone() });
-        Ok(Some(der))
+        let published = Published::new(self.sign_root_list(key, now.after(ROOT_LIST_HOLDS)).await?);
+        let list = List { of: Basis::default(), made: now, published: published.clone() };
+        lists.by_issuer.insert(name, list);
+        Ok(Some(published))
     }
 
     /// An empty list of the root's that holds until `next`.
@@ -178,8 +228,7 @@ impl Authority {
     }
 }
 
-fn entry(known: &Known) -> Option<Entry> {
-    let revoked = known.certificate.revoked?;
-    let serial_hex = known.certificate.serial.clone();
-    Some(Entry { serial_hex, revoked_at: revoked.at.to_offset(), reason: revoked.reason })
+fn entry(listed: Listed) -> Entry {
+    let Listed { serial: serial_hex, revoked } = listed;
+    Entry { serial_hex, revoked_at: revoked.at.to_offset(), reason: revoked.reason }
 }

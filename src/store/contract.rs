@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use super::blobs::{Blobs, disk::Disk};
 use super::cut_off::cut_off;
 use super::ledger::{Doomed, Links, Phase, Query, Replacement, Reservation, Spent, Writer, sqlite::Sqlite};
-use super::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Revoked, Trust};
+use super::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Listed, Revoked, Trust};
 use super::{Error, Paging, Span};
 use crate::identity::{ClientId, Fingerprint, Owner, Sha256};
 use crate::link::{Change, FileName, Kind, Link, LinkId, PasswordHash};
@@ -371,17 +371,21 @@ async fn revocation_is_seen_and_raises_the_epoch(trust: &dyn Trust) {
     assert_ne!(before, enrolled);
     let how = Revoked { at: at(77), reason: 1 };
     let sha256 = own.fingerprint.sha256;
+    let number = trust.revocations().await.expect("read");
     assert_eq!(trust.revoke(vec![sha256], how).await.expect("written"), [sha256]);
     assert_ne!(trust.epoch(), enrolled);
     assert!(trust.revoke(vec![sha256], Revoked { at: at(99), reason: 4 }).await.expect("written").is_empty());
+    assert_eq!(trust.revocations().await.expect("read"), number + 1, "only what changes something counts");
     for key in [Key::Sha256(sha256), Key::Sha1(own.fingerprint.sha1), Key::Serial(own.serial.clone())] {
         let found = trust.known(key).await.expect("read").expect("known");
         assert_eq!((found.certificate.revoked, found.client.as_ref()), (Some(how), Some(&carol)));
     }
     assert_eq!(trust.der(sha256).await.expect("read"), Some(vec![40]));
-    let revoked = Certificates { revoked: true, issuer: Some(Sha256([9; 32])), not_after: Some(at(100)), client: None };
-    assert_eq!(trust.certificates(revoked).await.expect("read").len(), 1);
-    let own = Certificates { client: Some(carol.id), ..Certificates::default() };
+    let listed = Listed { serial: own.serial.clone(), revoked: how };
+    assert_eq!(trust.revoked(Sha256([9; 32]), at(100)).await.expect("read"), [listed]);
+    assert_eq!(trust.revoked(Sha256([8; 32]), at(100)).await.expect("read"), [], "another's");
+    assert_eq!(trust.revoked(Sha256([9; 32]), own.not_after).await.expect("read"), [], "over");
+    let own = Certificates { client: Some(carol.id) };
     assert_eq!(trust.certificates(own).await.expect("read").len(), 1);
 }
 

@@ -127,12 +127,15 @@ pub enum Enrolled {
 pub struct Certificates {
     /// Only this client's.
     pub client: Option<ClientId>,
-    /// Only revoked ones.
-    pub revoked: bool,
-    /// Only those that end after this.
-    pub not_after: Option<Timestamp>,
-    /// Only those signed by this certificate of ours.
-    pub issuer: Option<Sha256>,
+}
+
+/// A revoked certificate, as a revocation list has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Serial number in hex.
+    pub serial: String,
+    /// When and why.
+    pub revoked: Revoked,
 }
 
 /// The rows of the authority. Every change of what a certificate, client or invite may do raises the epoch.
@@ -149,6 +152,12 @@ pub trait Trust: Send + Sync {
 
     /// Revokes certificates that are not revoked yet; answers which those were.
     fn revoke(&self, which: Vec<Sha256>, how: Revoked) -> BoxFuture<'_, Result<Vec<Sha256>, Error>>;
+
+    /// A number that changes with every revocation, by this process or another one, and with nothing else.
+    fn revocations(&self) -> BoxFuture<'_, Result<u64, Error>>;
+
+    /// The revoked certificates that were signed by this one of ours and end after `not_after`.
+    fn revoked(&self, issuer: Sha256, not_after: Timestamp) -> BoxFuture<'_, Result<Vec<Listed>, Error>>;
 
     /// A client by its name.
     fn client_named(&self, name: &str) -> BoxFuture<'_, Result<Option<Client>, Error>>;

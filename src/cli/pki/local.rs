@@ -96,7 +96,7 @@ impl Local {
     }
 
     pub(super) async fn lists(&self) -> Result<String> {
-        Ok(self.authority.crl_pem().await?)
+        Ok(String::from_utf8(self.authority.crl_pem().await?.bytes.into())?)
     }
 
     pub(super) async fn invite(&self, wish: api::NewInvite) -> Result<api::MadeInvite> {

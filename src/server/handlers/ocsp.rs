@@ -1,6 +1,6 @@
 //! What became of a certificate: OCSP over HTTP (RFC 6960 appendix A, RFC 5019), and revocation lists.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::Path;
 use super::pki::PEM_FILE;
 use super::upload::small;
-use crate::identity::Sha256;
+use crate::authority::Published;
 use crate::server::App;
 use crate::server::problem::Problem;
 
@@ -38,7 +38,8 @@ pub(in crate::server) async fn get(
 ) -> Response {
     let der = BASE64.decode(request.trim_start_matches('/')).unwrap_or_default();
     let response = app.authority.ocsp(&der).await;
-    let mut answer = if is_successful(&response) { kept(&headers, response) } else { answered(response) };
+    let mut answer =
+        if is_successful(&response) { kept(&headers, Published::new(response)) } else { answered(response) };
     set_kind(&mut answer);
     answer
 }
@@ -67,18 +68,17 @@ pub(in crate::server) async fn crl(State(app): State<App>, headers: HeaderMap) -
 
 /// `GET /pki/crl.pem`: the lists of every CA of ours, for programs that want them all in one file.
 pub(in crate::server) async fn crl_pem(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
-    let mut answer = kept(&headers, app.authority.crl_pem().await?.into_bytes());
+    let mut answer = kept(&headers, app.authority.crl_pem().await?);
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PEM_FILE));
     Ok(answer)
 }
 
 /// An answer that caches may keep, or that it has not changed.
-fn kept(asked: &HeaderMap, body: Vec<u8>) -> Response {
-    let tag = format!("\"{}\"", Sha256::of(&body));
+fn kept(asked: &HeaderMap, body: Published) -> Response {
+    let tag = format!("\"{}\"", body.sha256);
     let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let unchanged = known.flat_map(|list| list.split(',')).any(|one| one.trim().trim_start_matches("W/") == tag);
-    let mut answer =
-        if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { Bytes::from(body).into_response() };
+    let mut answer = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { body.bytes.into_response() };
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(KEEP));
     if let Ok(tag) = HeaderValue::try_from(tag) {

@@ -8,7 +8,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 
 use super::Sqlite;
 use crate::identity::{ClientId, Fingerprint, Owner, Sha1, Sha256};
-use crate::store::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Revoked, Trust};
+use crate::store::trust::{
+    Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Listed, Revoked, Trust,
+};
 use crate::store::{Error, millis};
 use crate::units::Timestamp;
 
@@ -152,6 +154,16 @@ fn enroll(connection: &Connection, enrolment: Enrolment) -> Result<Enrolled, Err
     Ok(Enrolled::Done)
 }
 
+/// The name under which it is counted how often something was revoked.
+const REVOCATIONS: &str = "revocations";
+
+fn next_number(connection: &Connection, name: &str) -> Result<u64, Error> {
+    let sql = "INSERT INTO kept VALUES (?1, '1') ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1
+               RETURNING CAST(value AS INTEGER)";
+    let number: i64 = connection.prepare_cached(sql)?.query_row([name], |row| row.get(0))?;
+    Ok(number.unsigned_abs())
+}
+
 /// What someone uploaded with a certificate nobody knew is the client's, once it is known whose that is.
 fn bring_links(connection: &Connection, sha256: Sha256, client: &ClientId) -> Result<(), Error> {
     let (from, to) = (Owner::Certificate(sha256).to_string(), Owner::Client(client.clone()).to_string());
@@ -222,9 +234,31 @@ impl Trust for Sqlite {
                     changed.push(sha256);
                 }
             }
+            if !changed.is_empty() {
+                next_number(connection, REVOCATIONS)?;
+            }
             Ok(changed)
         };
         self.change_trust(work).boxed()
+    }
+
+    fn revocations(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        let sql = "SELECT CAST(value AS INTEGER) FROM kept WHERE name = ?1";
+        let read = |row: &SqlRow<'_>| Ok(row.get::<_, i64>(0)?.unsigned_abs());
+        ready(self.read(|connection| Ok(one(connection, sql, [REVOCATIONS], read)?.unwrap_or(0)))).boxed()
+    }
+
+    fn revoked(&self, issuer: Sha256, not_after: Timestamp) -> BoxFuture<'_, Result<Vec<Listed>, Error>> {
+        let read = |row: &SqlRow<'_>| {
+            let revoked = Revoked { at: instant(row, 1)?, reason: row.get::<_, Option<u8>>(2)?.unwrap_or(0) };
+            Ok(Listed { serial: row.get(0)?, revoked })
+        };
+        let work = move |connection: &Connection| {
+            let sql = "SELECT serial, revoked_at, reason FROM certificates
+                       WHERE revoked_at IS NOT NULL AND issuer = ?1 AND not_after > ?2 ORDER BY not_after, sha256";
+            many(connection, sql, params![issuer.0, millis(not_after)], read)
+        };
+        self.read_much(work).boxed()
     }
 
     fn client_named(&self, name: &str) -> BoxFuture<'_, Result<Option<Client>, Error>> {
@@ -239,18 +273,9 @@ impl Trust for Sqlite {
 
     fn certificates(&self, which: Certificates) -> BoxFuture<'_, Result<Vec<Known>, Error>> {
         let work = move |connection: &Connection| {
-            let sql = format!(
-                "SELECT {CERTIFICATE} WHERE (?1 IS NULL OR c.client = ?1) AND (?2 = 0 OR c.revoked_at IS NOT NULL)
-                 AND (?3 IS NULL OR c.not_after > ?3) AND (?4 IS NULL OR c.issuer = ?4)
-                 ORDER BY c.created_at DESC, c.sha256"
-            );
-            let params = params![
-                which.client.as_ref().map(ClientId::as_str),
-                which.revoked,
-                which.not_after.map(millis),
-                which.issuer.map(|issuer| issuer.0),
-            ];
-            many(connection, &sql, params, known)
+            let sql =
+                format!("SELECT {CERTIFICATE} WHERE ?1 IS NULL OR c.client = ?1 ORDER BY c.created_at DESC, c.sha256");
+            many(connection, &sql, [which.client.as_ref().map(ClientId::as_str)], known)
         };
         self.read_much(work).boxed()
     }
@@ -328,13 +353,6 @@ impl Trust for Sqlite {
 
     fn next_number(&self, name: &str) -> BoxFuture<'_, Result<u64, Error>> {
         let name = name.to_owned();
-        let work = move |connection: &Connection| {
-            let sql = "INSERT INTO kept VALUES (?1, '1')
-                       ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1
-                       RETURNING CAST(value AS INTEGER)";
-            let number: i64 = connection.prepare_cached(sql)?.query_row([name], |row| row.get(0))?;
-            Ok(number.unsigned_abs())
-        };
-        self.queue.write(work).boxed()
+        self.queue.write(move |connection| next_number(connection, &name)).boxed()
     }
 }
