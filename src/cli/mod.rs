@@ -24,6 +24,7 @@ mod pki;
 mod restore;
 pub mod serve;
 mod stats;
+mod supervisor;
 mod update;
 mod upload;
 mod whoami;

@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result};
 use arc_swap::ArcSwapOption;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
 
-use super::output;
+use super::{output, supervisor};
 use crate::authority::{self, Actor, Authority, InviteFor};
 use crate::clock::{self, Clock};
 use crate::config::{self, SETTINGS, Said, Serve};
@@ -94,12 +94,18 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         output::warning(&format!("{name} is not a setting: did you mean DD_{}?", meant.to_ascii_uppercase()));
     }
     let file = args.config.map(|path| config::read_file(&path).map(|said| (path, said))).transpose()?;
-    let settings = Serve::from_said(args.flags, environment, file)?;
+    let (mut flags, handed) = (args.flags, supervisor::socket()?);
+    if let Some((_, address)) = &handed {
+        // Where it listens has been decided, and what depends on it has to see that.
+        flags.insert("host", address.ip().to_string());
+        flags.insert("port", address.port().to_string());
+    }
+    let settings = Serve::from_said(flags, environment, file)?;
     if args.check {
         return check(&settings);
     }
     log_to_stderr(&settings.log)?;
-    serve(settings).await
+    serve(settings, handed.map(|(listener, _)| listener)).await
 }
 
 fn utf8((name, value): (OsString, OsString)) -> Option<(String, String)> {
@@ -129,20 +135,31 @@ fn log_to_stderr(filter: &str) -> Result<()> {
     set.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
 }
 
-async fn serve(settings: Serve) -> Result<ExitCode> {
-    raise_file_limit();
+/// A listening socket: the one that was handed over, or one of our own.
+async fn listen(settings: &Serve, handed: Option<std::net::TcpListener>) -> Result<TcpListener> {
+    if let Some(listener) = handed {
+        return Ok(TcpListener::from_std(listener)?);
+    }
     let address = settings.address()?;
-    // Before anything is made on disk: a port in use is the most common mistake of all.
-    let listener = TcpListener::bind(address)
+    TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {address}: is the port in use? Choose another with -p"))?;
+        .with_context(|| format!("cannot listen on {address}: is the port in use? Choose another with -p"))
+}
+
+async fn serve(settings: Serve, handed: Option<std::net::TcpListener>) -> Result<ExitCode> {
+    raise_file_limit();
+    // From here on they are kept until they are asked for; before, one would end the process on the spot.
+    let signals = Signals::new()?;
+    // Before anything is made on disk: a port in use is the most common mistake of all.
+    let listener = listen(&settings, handed).await?;
     let clock: Arc<dyn Clock> = Arc::new(clock::System);
     let (app, source) = open(&settings, &clock).await?;
     let showing = Showing::new(source, Arc::clone(&app.authority), clock);
     let tls = Terminator::new(showing.load().await?, settings.client_certificate)?;
     let here: Url = config::reachable(listener.local_addr()?).parse()?;
     remember_where(&settings.storage_path, &here)?;
-    let first = invite_first_admin(&app, &here).await?;
+    let journal = supervisor::journal();
+    let first = if journal { None } else { invite_first_admin(&app, &here).await? };
     let forwarders = settings.fronts.forwarders.clone();
     let door = Door { listener, tls: tls.clone(), showing: showing.clone(), forwarders };
     let running = Running::start(app.clone(), door);
@@ -150,8 +167,18 @@ async fn serve(settings: Serve) -> Result<ExitCode> {
         output::message("no client is enrolled yet; this makes you the admin (one use, 24 hours):\n");
         output::message(&format!("    ddrop cert --configure {invite}\n"));
     }
-    output::message(&format!("listening on {}", here.as_str().trim_end_matches('/')));
-    until_told_to_stop(&settings, &app, &tls, &showing).await?;
+    if journal && !app.authority.has_clients().await? {
+        // More people read a journal than may be admin.
+        let storage = settings.storage_path.display();
+        output::message(&format!("no client is enrolled yet: ddrop pki invite NAME --admin -s {storage}"));
+    }
+    let here = here.as_str().trim_end_matches('/');
+    output::message(&format!("listening on {here}"));
+    supervisor::ready(here);
+    // Also while it drains: it ends with the process.
+    tokio::spawn(supervisor::signs_of_life());
+    signals.until_told_to_stop(&settings, &app, &tls, &showing, here).await;
+    supervisor::stopping();
     tracing::info!("stopping: running transfers may finish");
     if !running.stop().await {
         tracing::warn!("some transfers were cut off: they took longer than DD_DRAIN_TIMEOUT_SECONDS");
@@ -244,20 +271,45 @@ fn raise_file_limit() {
     }
 }
 
-async fn until_told_to_stop(settings: &Serve, app: &App, tls: &Terminator, showing: &Showing) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                match settings.token.read() {
-                    Ok(token) => app.token.store(token.map(Arc::new)),
-                    Err(error) => tracing::error!(%error, "the token cannot be read again; the old one stays in use"),
+/// What the server is told while it runs.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn until_told_to_stop(
+        mut self,
+        settings: &Serve,
+        app: &App,
+        tls: &Terminator,
+        showing: &Showing,
+        here: &str,
+    ) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    supervisor::reloading();
+                    match settings.token.read() {
+                        Ok(token) => app.token.store(token.map(Arc::new)),
+                        Err(error) => {
+                            tracing::error!(%error, "the token cannot be read again; the old one stays in use");
+                        }
+                    }
+                    showing.reload(tls).await;
+                    supervisor::ready(here);
                 }
-                showing.reload(tls).await;
             }
         }
     }
