@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use crate::abuse::Admitted;
 use crate::identity::{Owner, Principal, Tier};
 use crate::link::Link;
 
@@ -95,14 +96,20 @@ fn known(who: &Principal, policy: Policy) -> Result<(), Denied> {
     }
 }
 
-/// Whether `who` may make links.
+/// Whether `who` may make links, as often and for as much work as everyone like that.
 ///
 /// # Errors
 /// [`Denied`], with the reason.
-pub fn create(who: &Principal, policy: Policy) -> Result<Permit<Create>, Denied> {
-    if !(who.tier == Tier::Anonymous && policy.allow_anonymous) {
-        known(who, policy)?;
-    }
+pub fn may_create(who: &Principal, policy: Policy) -> Result<(), Denied> {
+    if who.tier == Tier::Anonymous && policy.allow_anonymous { Ok(()) } else { known(who, policy) }
+}
+
+/// Whether `who`, who was let in, may make a link.
+///
+/// # Errors
+/// [`Denied`], with the reason.
+pub fn create(who: &Principal, policy: Policy, _: Admitted) -> Result<Permit<Create>, Denied> {
+    may_create(who, policy)?;
     Ok(Permit(Create { owner: who.owner.clone() }))
 }
 
@@ -200,11 +207,11 @@ mod tests {
     fn who_may_create() {
         let stranger = who(Tier::Untrusted, Owner::Certificate(Sha256([1; 32])));
         let nobody = who(Tier::Anonymous, Owner::Anonymous);
-        assert_eq!(create(&nobody, CLOSED).err(), Some(Denied::Unknown));
-        assert_eq!(create(&stranger, CLOSED).err(), Some(Denied::Untrusted));
-        assert!(create(&nobody, OPEN).is_ok());
-        assert!(create(&stranger, OPEN).is_ok());
-        assert!(create(&who(Tier::Trusted, client("a")), CLOSED).is_ok());
+        assert_eq!(create(&nobody, CLOSED, Admitted::untested()).err(), Some(Denied::Unknown));
+        assert_eq!(create(&stranger, CLOSED, Admitted::untested()).err(), Some(Denied::Untrusted));
+        assert!(create(&nobody, OPEN, Admitted::untested()).is_ok());
+        assert!(create(&stranger, OPEN, Admitted::untested()).is_ok());
+        assert!(create(&who(Tier::Trusted, client("a")), CLOSED, Admitted::untested()).is_ok());
     }
 
     #[test]

@@ -31,6 +31,12 @@ pub mod header {
     pub const POW_TOKEN: &str = "x-pow-token";
     /// The solution of a challenge.
     pub const POW_SOLUTION: &str = "x-pow-solution";
+    /// How many links may be made at once.
+    pub const RATE_LIMIT: &str = "x-ratelimit-limit";
+    /// How many more may be made right now.
+    pub const RATE_REMAINING: &str = "x-ratelimit-remaining";
+    /// When none of those that were made counts any more, in Unix seconds.
+    pub const RATE_RESET: &str = "x-ratelimit-reset";
     /// RFC 9530.
     pub const REPR_DIGEST: &str = "repr-digest";
 }
@@ -137,6 +143,12 @@ pub struct Limits {
     /// The longest lifetime.
     #[schemars(with = "Ttl")]
     pub max_ttl: String,
+    /// Links it may create in a minute; null is any number.
+    #[serde(default)]
+    pub creations_per_minute: Option<u32>,
+    /// Bits of work each costs now; 0 is none.
+    #[serde(default)]
+    pub pow_difficulty: u8,
 }
 
 /// RFC 9457, with the older programs' `error` and `hint`.
@@ -161,6 +173,9 @@ pub struct Problem {
     /// Names the request in the server's log.
     #[serde(default)]
     pub request_id: String,
+    /// What else this kind of problem says.
+    #[serde(flatten, default)]
+    pub more: serde_json::Map<String, serde_json::Value>,
 }
 
 /// `GET /pki/status`.

@@ -120,6 +120,14 @@ impl Gate {
         if who.is_known() { 0 } else { self.flood.difficulty(self.rule.difficulty, now) }
     }
 
+    /// How many links this caller may make in a minute; `None` is any number.
+    pub fn per_minute(&self, who: &Principal) -> Option<u32> {
+        let Rate { most, per } = self.rule.rate?;
+        let most = if who.is_known() { most.saturating_mul(self.rule.times_known) } else { most };
+        let per_minute = u128::from(most) * 60_000 / per.as_millis().max(1);
+        Some(u32::try_from(per_minute).unwrap_or(u32::MAX))
+    }
+
     /// Whether somebody may come in, and counts that. What is refused for want of work is not counted, since to be told
     /// how much is asked for is how a client begins.
     ///
@@ -180,6 +188,14 @@ impl Admitted {
     /// Where the caller stands, if that is counted.
     pub fn standing(&self) -> Option<Standing> {
         self.standing
+    }
+}
+
+impl Admitted {
+    /// For tests of what is behind the gate.
+    #[cfg(test)]
+    pub(crate) fn untested() -> Self {
+        Self { standing: None }
     }
 }
 

@@ -6,6 +6,7 @@ mod duplicates;
 mod flood;
 mod gate;
 mod rate;
+mod rules;
 mod work;
 
 pub use content::{ContentRule, Look, Unfit};
@@ -13,4 +14,5 @@ pub use duplicates::{Duplicate, DuplicateRule, Duplicates};
 pub use flood::{Flood, FloodRule};
 pub use gate::{Admitted, Demand, Examined, Gate, GateRule, Refusal, Shown, Unwanted};
 pub use rate::{ByCaller, Limited, Limiter, Rate, Standing, from, network};
+pub use rules::Rules;
 pub use work::{Challenge, Puzzle, Refused, Solved, Work};

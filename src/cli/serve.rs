@@ -229,6 +229,7 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
             web_pki: settings.tls_files.is_some(),
             open_registration: settings.open_registration,
             register_difficulty: settings.register_difficulty,
+            abuse: settings.abuse.clone(),
         },
         token: ArcSwapOption::from(token.map(Arc::new)),
     })

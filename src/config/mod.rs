@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::abuse::Rules;
 use crate::access::Policy;
 use crate::authority::Permitted;
 use crate::link::Lifetimes;
@@ -16,6 +17,7 @@ use crate::tls::ClientCertificate;
 use crate::token::Secret;
 use crate::units::{MIB, Ttl};
 
+mod abuse;
 mod fronts;
 mod table;
 mod values;
@@ -92,6 +94,8 @@ pub struct Serve {
     pub open_registration: bool,
     /// Zero bits the proof of work of a registration has; 0 asks for none.
     pub register_difficulty: u8,
+    /// What is done against abuse.
+    pub abuse: Rules,
     /// A file with the passphrase of the CA keys.
     pub ca_passphrase_file: Option<PathBuf>,
     /// How long client certificates live.
@@ -192,6 +196,7 @@ impl Serve {
             },
             open_registration: said.text("open_registration", boolean)?,
             register_difficulty: said.text("register_pow_difficulty", difficulty)?,
+            abuse: abuse::rules(&mut said)?,
             ca_passphrase_file: said.optional("ca_passphrase_file", path)?,
             client_lifetime: Duration::from_secs(said.text("client_cert_days", days)?.saturating_mul(24 * 3600)),
             limits: Limits {
@@ -492,6 +497,10 @@ mod tests {
             ("client_cert_days", "99999"),
             ("trusted_proxies", "proxy.example"),
             ("register_pow_difficulty", "41"),
+            ("rate_limit", "many"),
+            ("pow_secret", "short"),
+            ("min_entropy", "8.1"),
+            ("antiflood_window", "0"),
         ] {
             let error = Serve::from_said(Said::new(), said(&[(key, value)]), None).expect_err(key).to_string();
             let name = format!("DD_{}", key.to_ascii_uppercase());
@@ -500,8 +509,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_against_abuse_is_what_holds_when_nothing_is_said() {
+        let serve = Serve::from_said(Said::new(), Said::new(), None).expect("defaults");
+        assert_eq!(format!("{:?}", serve.abuse), format!("{:?}", Rules::default()));
+        let none = said(&[("rate_limit", "0"), ("rate_limit_requests", "0"), ("rate_limit_misses", "0")]);
+        let Rules { gate, requests, misses, .. } = Serve::from_said(none, Said::new(), None).expect("settings").abuse;
+        assert_eq!((gate.rate, requests, misses), (None, None, None));
+    }
+
+    #[test]
     fn secrets_are_not_shown() {
-        let serve = Serve::from_said(Said::new(), said(&[("api_token", "hunter22")]), None).expect("settings");
+        let secrets = said(&[("api_token", "hunter22hunter22"), ("pow_secret", "hunter22hunter22")]);
+        let serve = Serve::from_said(Said::new(), secrets, None).expect("settings");
         assert!(!format!("{serve:?}").contains("hunter22"));
     }
 

@@ -30,6 +30,22 @@ pub(super) fn days(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "a whole number of days from 1 to 3650".to_owned())
 }
 
+pub(super) fn small_count(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number <= 1_000_000)
+        .ok_or_else(|| "a whole number from 0 to 1000000; 0 is no limit".to_owned())
+}
+
+pub(super) fn byte_count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a whole number of bytes".to_owned())
+}
+
+pub(super) fn bits_of_entropy(text: &str) -> Result<f64, String> {
+    let bits = text.parse().ok().filter(|bits| (0.0..=8.0).contains(bits));
+    bits.ok_or_else(|| "a number of bits from 0 to 8".to_owned())
+}
+
 /// Beyond 40 bits nobody comes to an end.
 pub(super) fn difficulty(text: &str) -> Result<u8, String> {
     text.parse().ok().filter(|bits| *bits <= 40).ok_or_else(|| "a whole number of bits from 0 to 40".to_owned())

@@ -87,7 +87,8 @@ async fn identify(
     let said = authorization.map(parse).transpose()?;
     let invite = match said {
         Some(Authorization::Bearer(token)) => {
-            let right = app.token().is_some_and(|own| own.matches(token.reveal()));
+            let matches = || app.token().is_some_and(|own| own.matches(token.reveal()));
+            let right = app.throttle().try_token(address, app.clock.now(), matches)?;
             let principal = Principal {
                 tier: Tier::Admin,
                 owner: Owner::Token,

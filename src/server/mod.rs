@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use crate::abuse::Rules;
 use crate::access::Policy;
 use crate::authority::Authority;
 use crate::clock::Clock;
@@ -19,11 +20,13 @@ use crate::tls::Terminator;
 use crate::token::Secret;
 
 use admission::Admission;
+use throttle::Throttle;
 
 mod admission;
 mod authenticate;
 mod body;
 mod connection;
+mod creation;
 mod handlers;
 mod listen;
 mod networks;
@@ -33,6 +36,7 @@ mod router;
 mod same_site;
 mod showing;
 mod sweeper;
+mod throttle;
 mod trace;
 
 pub use listen::{Deadlines, Limits};
@@ -64,6 +68,8 @@ pub struct Settings {
     pub open_registration: bool,
     /// Zero bits the proof of work of a registration has; 0 asks for none.
     pub register_difficulty: u8,
+    /// What is done against abuse.
+    pub abuse: Rules,
 }
 
 /// What requests are answered from. Cheap to clone, which every layer does for every request.
@@ -73,6 +79,7 @@ pub struct App(Arc<Whole>);
 struct Whole {
     parts: Parts,
     admission: Admission,
+    throttle: Throttle,
 }
 
 /// What an [`App`] is made of.
@@ -104,11 +111,16 @@ impl App {
     /// When the store cannot be read or written.
     pub async fn new(parts: Parts) -> Result<Self, store::Error> {
         let admission = Admission::new(&parts.store).await?;
-        Ok(Self(Arc::new(Whole { parts, admission })))
+        let throttle = Throttle::new(&parts.settings.abuse, &parts.store).await?;
+        Ok(Self(Arc::new(Whole { parts, admission, throttle })))
     }
 
     fn admission(&self) -> &Admission {
         &self.0.admission
+    }
+
+    fn throttle(&self) -> &Throttle {
+        &self.0.throttle
     }
 
     fn token(&self) -> Option<Arc<Secret>> {
@@ -145,7 +157,7 @@ impl Running {
         let drain = app.settings.drain;
         let store = app.store.clone();
         let limits = app.settings.limits;
-        open.spawn(sweeper::sweep(store.clone(), app.settings.cleanup_interval, closing.clone()));
+        open.spawn(sweeper::sweep(app.clone(), closing.clone()));
         open.spawn(door.showing.keep(door.tls.clone(), closing.clone()));
         let listen = listen::Listen {
             tls: door.tls,

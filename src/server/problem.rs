@@ -1,13 +1,16 @@
 //! Failures as the caller sees them: the only place that knows HTTP status codes of failures.
 
 use std::fmt;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::multipart::MultipartError;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde_json::Value;
 
-use crate::abuse::{Limited, Refused};
+use super::creation::refused_headers;
+use crate::abuse::{Duplicate, Limited, Refusal, Refused, Unfit};
 use crate::access::Denied;
 use crate::{api, authority, link, store, units};
 
@@ -24,19 +27,25 @@ struct Facts {
     /// For the log, never for the caller.
     cause: Option<String>,
     /// `WWW-Authenticate` and the like.
-    header: Option<(header::HeaderName, HeaderValue)>,
+    headers: HeaderMap,
+    /// What else the body says.
+    more: serde_json::Map<String, Value>,
 }
 
 /// What to do for those who are not known.
 pub(super) const ENROLL_HINT: &str =
     "enrol first: ask an admin for an invite (ddrop pki invite NAME) and run: ddrop cert --configure INVITE";
 
+/// What is said of an id that leads nowhere.
+const NO_SUCH_LINK: &str = "there is no such link";
+
 /// DeadDrop's words, which its users' scripts may look for.
 const BAD_TOKEN: &str = "Invalid or missing token";
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Facts { status, code, detail: detail.into(), hint: None, cause: None, header: None }))
+        let (headers, more) = (HeaderMap::new(), serde_json::Map::new());
+        Self(Box::new(Facts { status, code, detail: detail.into(), hint: None, cause: None, headers, more }))
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -50,8 +59,19 @@ impl Problem {
     }
 
     fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
-        self.0.header = Some((name, value));
+        self.0.headers.insert(name, value);
         self
+    }
+
+    fn says(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// After so long it is worth another try; in whole seconds, rounded up.
+    fn retry_after(self, after: Duration) -> Self {
+        let seconds = u64::try_from(after.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+        self.hint(format!("try again in {seconds} s")).header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -149,9 +169,9 @@ impl Problem {
     }
 
     /// Proof of work is asked for, and there is none.
-    pub(super) fn no_work() -> Self {
+    pub(super) fn no_work(ask: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "pow_required", "Proof-of-work required")
-            .hint("ask GET /register/challenge, find a solution, send both as X-PoW-Token and X-PoW-Solution")
+            .hint(format!("ask GET {ask}, find a solution, send both as X-PoW-Token and X-PoW-Solution"))
     }
 
     pub(super) fn registration_closed() -> Self {
@@ -166,6 +186,11 @@ impl Problem {
     /// What was made here cannot be read back.
     pub(super) fn unreadable(cause: &dyn std::error::Error) -> Self {
         Self::internal(cause)
+    }
+
+    /// Whether it was an id that could be one and is none: whoever asks for many of those is guessing.
+    pub(super) fn is_miss(&self) -> bool {
+        self.0.status == StatusCode::NOT_FOUND && self.0.hint.is_none() && self.0.detail == NO_SUCH_LINK
     }
 
     /// Whether it was an invite that would not do.
@@ -201,6 +226,7 @@ impl Problem {
             code: facts.code.to_owned(),
             hint: facts.hint,
             request_id: request_id.to_owned(),
+            more: facts.more,
         };
         let json = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::new(Body::from(json));
@@ -208,9 +234,7 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some((name, value)) = facts.header {
-            headers.insert(name, value);
-        }
+        headers.extend(facts.headers);
         response
     }
 }
@@ -255,13 +279,43 @@ impl From<Denied> for Problem {
 
 impl From<Limited> for Problem {
     fn from(limited: Limited) -> Self {
-        let seconds = limited.retry_after.as_millis().div_ceil(1000).max(1);
-        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", limited.to_string())
-            .hint(format!("try again in {seconds} s"));
-        match HeaderValue::try_from(seconds.to_string()) {
-            Ok(value) => problem.header(header::RETRY_AFTER, value),
-            Err(_) => problem,
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", limited.to_string());
+        problem.0.headers.extend(refused_headers(&limited));
+        problem.retry_after(limited.retry_after)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Limited(limited) => limited.into(),
+            Refusal::NoWork => Self::no_work("/api/challenge"),
+            Refusal::Work(refused) => refused.into(),
         }
+    }
+}
+
+impl From<Unfit> for Problem {
+    fn from(unfit: Unfit) -> Self {
+        let bad = |code| Self::new(StatusCode::BAD_REQUEST, code, unfit.to_string());
+        match unfit {
+            Unfit::TooSmall { size, min_size } => bad("too_small")
+                .hint(format!("{size} bytes came; this server takes {min_size} or more"))
+                .says("min_size", min_size),
+            Unfit::LowEntropy { entropy, min_entropy } => bad("low_entropy")
+                .hint("this server takes encrypted content only: encrypt it before it is sent")
+                .says("entropy", entropy)
+                .says("min_entropy", min_entropy),
+        }
+    }
+}
+
+impl From<Duplicate> for Problem {
+    fn from(duplicate: Duplicate) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "duplicate", duplicate.to_string())
+            .says("count", duplicate.count)
+            .says("window_seconds", duplicate.window.as_secs())
+            .retry_after(duplicate.retry_after)
     }
 }
 
@@ -316,6 +370,7 @@ impl From<store::Error> for Problem {
             E::Ended => Self::gone(),
             E::Replaced => Self::new(StatusCode::CONFLICT, "replaced", error.to_string()).hint("ask again"),
             E::NotWritten | E::Closed | E::NoId => Self::unavailable("the server cannot write now; try again", &error),
+            E::Unwanted => Self::bad_request(error.to_string()),
             E::Storage { .. }
             | E::NotOurs { .. }
             | E::Newer { .. }

@@ -11,10 +11,11 @@ use tracing::Instrument as _;
 use super::App;
 use super::authenticate::{authenticate, known};
 use super::body::{Lingers, Pacing};
-use super::handlers::{audit, est, fetch, health, links, ocsp, pki, register, stats, upload, whoami};
+use super::handlers::{audit, challenge, est, fetch, health, links, ocsp, pki, register, stats, upload, whoami};
 use super::openapi::openapi;
 use super::problem::Problem;
 use super::same_site::same_site;
+use super::throttle::throttle;
 use super::trace::trace;
 
 /// Bytes a JSON or PEM body may have.
@@ -41,7 +42,7 @@ pub(super) fn router(app: App) -> Router {
         .route_layer(from_fn_with_state(app.clone(), known))
         .route_layer(DefaultBodyLimit::max(SMALL_BODY));
 
-    // Who may upload is a setting, so these ask for their own permit, before the first byte of the body.
+    // Who may upload is a setting, so these ask for their own permit (`Creator`), before the first byte of the body.
     let uploads = Router::new()
         .route("/api/upload", post(upload::upload))
         .route("/", post(upload::paste))
@@ -54,6 +55,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/{id}/{name}", get(fetch::fetch_named))
         .route("/api/openapi.json", get(openapi))
         .route("/api/whoami", get(whoami::whoami))
+        .route("/api/challenge", get(challenge::challenge))
         .route("/health", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/pki/status", get(pki::status))
@@ -77,6 +79,7 @@ pub(super) fn router(app: App) -> Router {
         .merge(open)
         .fallback(async || Problem::not_found("such path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(from_fn_with_state(app.clone(), throttle))
         .layer(from_fn_with_state(app.clone(), authenticate))
         .layer(from_fn(same_site))
         .layer(from_fn_with_state(app.clone(), pace))

@@ -1,20 +1,20 @@
 //! Reclaims what is over: at start, and then at every interval.
 
-use std::time::Duration;
-
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::App;
 use super::problem::chain;
-use crate::store::{Store, Swept};
+use crate::store::Swept;
 
-pub(super) async fn sweep(store: Store, interval: Duration, closing: CancellationToken) {
-    let mut ticks = tokio::time::interval(interval);
+pub(super) async fn sweep(app: App, closing: CancellationToken) {
+    let mut ticks = tokio::time::interval(app.settings.cleanup_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let sweeping = async {
             ticks.tick().await;
-            store.sweep().await
+            app.throttle().sweep(app.clock.now());
+            app.store.sweep().await
         };
         tokio::select! {
             () = closing.cancelled() => return,

@@ -78,6 +78,7 @@ mod tests {
     use futures_util::TryStreamExt as _;
 
     use super::*;
+    use crate::abuse::Admitted;
     use crate::access::{self, Policy};
     use crate::store::Lookup;
     use crate::store::cut_off::cut_off;
@@ -154,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn a_link_to_another_address_has_a_short_id() {
         let (folder, _, store) = fresh().await;
-        let permit = access::create(&alice(), Policy::default()).expect("allowed");
+        let permit = access::create(&alice(), Policy::default(), Admitted::untested()).expect("allowed");
         let link = store.shorten(permit, "https://example.org/".into(), Ttl::Forever).await.expect("made");
         assert_eq!((link.id.as_str().len(), link.kind), (LinkId::SHORT, Kind::Url));
         assert_eq!(find(&store, &link.id).await, link);

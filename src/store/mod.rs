@@ -411,6 +411,9 @@ pub enum Error {
     /// No short id could be found that is free.
     #[error("no free id was found")]
     NoId,
+    /// The content turned out not to be wanted.
+    #[error("this content is not wanted")]
+    Unwanted,
     /// The transaction never began: another process held the database for too long.
     #[error("the database did not take the change")]
     NotWritten,

@@ -9,9 +9,10 @@ use futures_util::TryStreamExt as _;
 use tempfile::TempDir;
 
 use super::{Config, Error, Lookup, Store, Upload};
+use crate::abuse::Admitted;
 use crate::access::{self, Policy};
 use crate::clock::{Clock, Manual};
-use crate::identity::{ClientId, Owner, Principal, Proof, Tier};
+use crate::identity::{ClientId, Owner, Principal, Proof, Sha256, Tier};
 use crate::link::{Draft, Kind, Link};
 use crate::units::{Timestamp, Ttl};
 
@@ -45,7 +46,7 @@ pub(super) async fn fresh() -> (TempDir, Manual, Store) {
 }
 
 pub(super) async fn begin(store: &Store, burn: bool, declared: Option<u64>) -> Result<Upload, Error> {
-    let permit = access::create(&alice(), Policy::default()).expect("allowed");
+    let permit = access::create(&alice(), Policy::default(), Admitted::untested()).expect("allowed");
     store.begin(permit, draft(burn), declared).await
 }
 
@@ -316,4 +317,23 @@ async fn a_folder_that_cannot_be_used_is_named() {
     let config = Config { path: file.join("storage"), max_file_size: 1, max_storage: 1 };
     let error = Store::open(config, Arc::new(Manual::at(Timestamp::default()))).await.err().expect("refused");
     assert!(error.to_string().contains("file/storage"), "{error}");
+}
+
+#[tokio::test]
+async fn what_turns_out_not_to_be_wanted_leaves_nothing() {
+    let (folder, _, store) = fresh().await;
+    let digest = Sha256::of(b"spam");
+    for (content, wanted) in [(&b"spam"[..], false), (b"no spam", true)] {
+        let mut upload = begin(&store, false, None).await.expect("begun");
+        upload.only_if(move |sha256| sha256 != digest);
+        upload.write(Bytes::from_static(content)).await.expect("written");
+        let id = upload.id().clone();
+        match upload.finish().await {
+            Ok(_) => assert!(wanted),
+            Err(error) => assert!(!wanted && matches!(error, Error::Unwanted), "{error}"),
+        }
+        assert_eq!(matches!(store.find(&id).await, Ok(Lookup::Live(_))), wanted);
+    }
+    store.close().await;
+    assert_eq!(files(folder.path()), [7], "and its bytes are gone");
 }

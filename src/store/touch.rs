@@ -93,6 +93,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::abuse::Admitted;
     use crate::access::{self, Policy};
     use crate::link::{Draft, Kind};
     use crate::store::Lookup;
@@ -100,7 +101,7 @@ mod tests {
     use crate::units::Ttl;
 
     async fn idle_link(store: &Store) -> Link {
-        let permit = access::create(&alice(), Policy::default()).expect("allowed");
+        let permit = access::create(&alice(), Policy::default(), Admitted::untested()).expect("allowed");
         let ttl = Ttl::For(Duration::from_secs(1000));
         let mime = "text/plain".to_owned();
         let draft = Draft { kind: Kind::Paste, name: None, mime, ttl, idle: true, burn: false, password: None };

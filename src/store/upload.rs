@@ -27,9 +27,14 @@ pub struct Upload {
     declared: Option<u64>,
     came: u64,
     reserved: u64,
+    /// Asked once the bytes are whole.
+    wanted: Option<Wanted>,
     /// Whether its row may have become a link.
     sealing: bool,
 }
+
+/// Whether content with this digest is wanted.
+type Wanted = Box<dyn FnOnce(Sha256) -> bool + Send + Sync>;
 
 /// Room is reserved in steps of this many bytes when the length is not known.
 const STEP: u64 = 1024 * 1024;
@@ -76,9 +81,22 @@ impl Upload {
         inner.with_running(|running| running.insert(link.clone()));
         inner.budget.begun();
         // From here on dropping it cleans up.
-        let (writer, came, sealing) = (None, 0, false);
-        let mut upload =
-            Self { inner, draft, link, replaces, life, owner, blob, writer, declared, came, reserved, sealing };
+        let (writer, wanted) = (None, None);
+        let mut upload = Self {
+            inner,
+            draft,
+            link,
+            replaces,
+            life,
+            owner,
+            blob,
+            writer,
+            declared,
+            came: 0,
+            reserved,
+            wanted,
+            sealing: false,
+        };
         let row = ledger::Reservation {
             id: upload.link.clone(),
             kind: upload.draft.kind,
@@ -104,6 +122,11 @@ impl Upload {
     /// Another name, lifetime or burning than it was begun with: a form may say so after its file.
     pub fn revise(&mut self, draft: Draft) {
         self.draft = draft;
+    }
+
+    /// It becomes a link only if `wanted` says so of its digest; else it ends as [`Error::Unwanted`].
+    pub fn only_if(&mut self, wanted: impl FnOnce(Sha256) -> bool + Send + Sync + 'static) {
+        self.wanted = Some(Box::new(wanted));
     }
 
     /// Takes the next bytes.
@@ -174,6 +197,9 @@ impl Upload {
         }
         let Some(writer) = self.writer.take() else { return Err(Error::Closed) };
         let sha256 = writer.finish().await?;
+        if self.wanted.take().is_some_and(|wanted| !wanted(sha256)) {
+            return Err(Error::Unwanted);
+        }
         let now = self.inner.clock.now();
         if let Some(id) = self.replaces.clone() {
             return self.replace(id, sha256, now).await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use ddrop::abuse::Rules;
 use ddrop::access::Policy;
 use ddrop::authority::{self, Actor, Authority, InviteFor};
 use ddrop::clock::{Clock as _, Manual};
@@ -55,6 +56,7 @@ impl Default for Setup {
                 web_pki: false,
                 open_registration: false,
                 register_difficulty: 8,
+                abuse: without_work(),
             },
             max_storage: 16 * 1024 * 1024,
             token: None,
@@ -126,6 +128,11 @@ impl TestApp {
         self.folder.path()
     }
 
+    /// What the manual clock says, in Unix seconds.
+    pub fn clock_seconds(&self) -> i64 {
+        self.clock.now().as_secs()
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.address.port())
     }
@@ -193,6 +200,13 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         assert!(self.running.is_none() || std::thread::panicking(), "a test forgot to close its server");
     }
+}
+
+/// What an operator gets who says nothing, but without work; what is told to have some has little.
+pub fn without_work() -> Rules {
+    let mut rules = Rules::default();
+    rules.gate.difficulty = 0;
+    rules
 }
 
 pub fn authority_config(folder: &Path) -> authority::Config {

@@ -38,8 +38,8 @@ impl Credentials {
 pub struct Caller {
     pub credentials: Option<Credentials>,
     pub http: reqwest::Client,
-    base: String,
-    token: Option<String>,
+    pub base: String,
+    pub token: Option<String>,
 }
 
 /// How a client of this server speaks TLS.

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "one binary: what its modules share is for nobody else")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod abuse;
 mod admission;
 mod app;
 mod backup;

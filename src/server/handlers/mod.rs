@@ -1,6 +1,7 @@
 //! One file per deed.
 
 pub(super) mod audit;
+pub(super) mod challenge;
 pub(super) mod est;
 pub(super) mod fetch;
 pub(super) mod health;

@@ -92,7 +92,7 @@ async fn worked(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     }
     let said = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let (Some(token), Some(solution)) = (said(api::header::POW_TOKEN), said(api::header::POW_SOLUTION)) else {
-        return Err(Problem::no_work());
+        return Err(Problem::no_work("/register/challenge"));
     };
     admission::worked(app, token, solution, least).await
 }

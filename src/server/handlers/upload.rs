@@ -11,14 +11,13 @@ use serde::Deserialize;
 
 use super::render::{self, Base};
 use super::{Path, Query};
-use crate::access::{self, Create, Permit};
+use crate::access::{Create, Permit};
 use crate::identity::Principal;
 use crate::link::{Draft, FileName, Kind, Link};
 use crate::server::App;
-use crate::server::authenticate::{Asking, refusal};
 use crate::server::body::{Ration, Rationed, is_stalled, is_wordy};
+use crate::server::creation::{Creator, Incoming};
 use crate::server::problem::Problem;
-use crate::store::Upload;
 use crate::units::Ttl;
 
 /// The media type of bytes nobody said anything about.
@@ -81,44 +80,45 @@ impl Wish {
 /// `POST /api/upload`: a form with a part `file`, or the bytes themselves.
 pub(in crate::server) async fn upload(
     State(app): State<App>,
-    Asking(who): Asking,
     base: Base,
     Query(wish): Query<Wish>,
+    Creator { who, permit, counted }: Creator,
     request: Request,
 ) -> Result<Response, Problem> {
     let link = if is_form(request.headers()) {
-        from_form(&app, &who, wish, request).await?
+        from_form(&app, &who, permit, wish, request).await?
     } else {
         let mime = media_type(request.headers());
         let draft = wish.draft(&app, Kind::File, mime)?;
-        from_body(&app, &who, draft, request.into_body()).await?
+        from_body(&app, &who, permit, draft, request.into_body()).await?
     };
-    created(&base, &link, &who)
+    Ok((counted, created(&base, &link, &who)).into_response())
 }
 
 /// `PUT /{name}`: what `curl -T file https://host/` sends.
 pub(in crate::server) async fn put(
     State(app): State<App>,
-    Asking(who): Asking,
     base: Base,
     Path(name): Path<String>,
     Query(wish): Query<Wish>,
+    Creator { who, permit, counted }: Creator,
     request: Request,
 ) -> Result<Response, Problem> {
     let json = wants_json(request.headers());
     let mime = media_type(request.headers());
     let wish = Wish { name: wish.name.or(Some(name)), ..wish };
     let draft = wish.draft(&app, Kind::File, mime)?;
-    let link = from_body(&app, &who, draft, request.into_body()).await?;
-    if json { created(&base, &link, &who) } else { Ok(created_text(&base, &link)) }
+    let link = from_body(&app, &who, permit, draft, request.into_body()).await?;
+    let answer = if json { created(&base, &link, &who) } else { created_text(&base, &link) };
+    Ok((counted, answer).into_response())
 }
 
 /// `POST /`: what `curl --data-binary @-` sends; a paste.
 pub(in crate::server) async fn paste(
     State(app): State<App>,
-    Asking(who): Asking,
     base: Base,
     Query(wish): Query<Wish>,
+    Creator { who, permit, counted }: Creator,
     request: Request,
 ) -> Result<Response, Problem> {
     let json = wants_json(request.headers());
@@ -127,13 +127,14 @@ pub(in crate::server) async fn paste(
         mime => mime,
     };
     let draft = wish.draft(&app, Kind::Paste, mime)?;
-    let link = from_body(&app, &who, draft, request.into_body()).await?;
-    if json { created(&base, &link, &who) } else { Ok(created_text(&base, &link)) }
+    let link = from_body(&app, &who, permit, draft, request.into_body()).await?;
+    let answer = if json { created(&base, &link, &who) } else { created_text(&base, &link) };
+    Ok((counted, answer).into_response())
 }
 
-fn created(base: &Base, link: &Link, who: &Principal) -> Result<Response, Problem> {
+fn created(base: &Base, link: &Link, who: &Principal) -> Response {
     let body = axum::Json(render::link(base, link, who));
-    Ok((StatusCode::CREATED, [(header::LOCATION, base.link(link))], body).into_response())
+    (StatusCode::CREATED, [(header::LOCATION, base.link(link))], body).into_response()
 }
 
 fn created_text(base: &Base, link: &Link) -> Response {
@@ -143,19 +144,20 @@ fn created_text(base: &Base, link: &Link) -> Response {
         .into_response()
 }
 
-async fn from_body(app: &App, who: &Principal, draft: Draft, body: Body) -> Result<Link, Problem> {
-    let permit = permit(app, who)?;
+async fn from_body(
+    app: &App,
+    who: &Principal,
+    permit: Permit<Create>,
+    draft: Draft,
+    body: Body,
+) -> Result<Link, Problem> {
     let declared = body.size_hint().exact();
-    let mut upload = app.store.begin(permit, draft, declared).await?;
+    let mut incoming = Incoming::begin(app, who, permit, draft, declared).await?;
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
-        upload.write(piece.map_err(|error| broken(&error))?).await?;
+        incoming.write(piece.map_err(|error| broken(&error))?).await?;
     }
-    Ok(upload.finish().await?)
-}
-
-fn permit(app: &App, who: &Principal) -> Result<Permit<Create>, Problem> {
-    access::create(who, app.settings.policy).map_err(|denied| refusal(app, denied))
+    incoming.finish().await
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
@@ -163,9 +165,14 @@ fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
 }
 
 /// The parts may come in any order; what the query says holds where the form is silent.
-async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request) -> Result<Link, Problem> {
-    // Asked before the body is read, and again for the permit that the upload itself needs.
-    permit(app, who)?;
+async fn from_form(
+    app: &App,
+    who: &Principal,
+    permit: Permit<Create>,
+    mut wish: Wish,
+    request: Request,
+) -> Result<Link, Problem> {
+    let mut permit = Some(permit);
     if let Some(size) = request.body().size_hint().exact() {
         app.store.could_take(size.saturating_sub(FORM_OVERHEAD.unsigned_abs()))?;
     }
@@ -174,12 +181,14 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
     let mut form = Multipart::from_request(request, &())
         .await
         .map_err(|error| Problem::bad_request(format!("the multipart form cannot be read: {}", error.body_text())))?;
-    let mut received: Option<(Upload, Option<String>)> = None;
+    let mut received: Option<(Incoming, Option<String>)> = None;
     while let Some(field) = form.next_field().await.map_err(form_error)? {
         ration.handed_out(0);
         match field.name().unwrap_or_default() {
-            "file" if received.is_some() => return Err(Problem::bad_request("the form has two parts 'file'")),
             "file" => {
+                let Some(permit) = permit.take() else {
+                    return Err(Problem::bad_request("the form has two parts 'file'"));
+                };
                 let file_name = field.file_name().map(str::to_owned);
                 let mime = field.content_type().map_or_else(|| BYTES.to_owned(), clean_media_type);
                 let named = Wish {
@@ -187,13 +196,14 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
                     ttl: wish.ttl.clone(),
                     burn: wish.burn.clone(),
                 };
-                let mut upload = app.store.begin(permit(app, who)?, named.draft(app, Kind::File, mime)?, None).await?;
+                let draft = named.draft(app, Kind::File, mime)?;
+                let mut incoming = Incoming::begin(app, who, permit, draft, None).await?;
                 let mut field = field;
                 while let Some(piece) = field.chunk().await.map_err(form_error)? {
                     ration.handed_out(piece.len());
-                    upload.write(piece).await?;
+                    incoming.write(piece).await?;
                 }
-                received = Some((upload, file_name));
+                received = Some((incoming, file_name));
             }
             "ttl" => wish.ttl = Some(text(field, &ration).await?),
             "name" => wish.name = Some(text(field, &ration).await?),
@@ -205,13 +215,13 @@ async fn from_form(app: &App, who: &Principal, mut wish: Wish, request: Request)
             }
         }
     }
-    let Some((mut upload, file_name)) = received else {
+    let Some((mut incoming, file_name)) = received else {
         return Err(Problem::bad_request("the form has no part 'file'").hint("curl -F file=@build.tar.gz"));
     };
     let wish = Wish { name: wish.name.or(file_name), ..wish };
-    let mime = upload.draft().mime.clone();
-    upload.revise(wish.draft(app, Kind::File, mime)?);
-    Ok(upload.finish().await?)
+    let mime = incoming.draft().mime.clone();
+    incoming.revise(wish.draft(app, Kind::File, mime)?);
+    incoming.finish().await
 }
 
 /// What a form may have beside its file: boundaries, part headers, the other parts.

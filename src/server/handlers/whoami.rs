@@ -20,6 +20,7 @@ pub(in crate::server) async fn whoami(State(app): State<App>, Anyone(who): Anyon
         Tier::Untrusted | Tier::Anonymous => None,
     };
     let settings = &app.settings;
+    let gate = &app.throttle().gate;
     Json(api::Whoami {
         tier: who.tier,
         role: role.map(str::to_owned),
@@ -28,10 +29,12 @@ pub(in crate::server) async fn whoami(State(app): State<App>, Anyone(who): Anyon
         certificate_expires_at: expires,
         address: who.address,
         limits: api::Limits {
-            may_upload: access::create(&who, settings.policy).is_ok(),
+            may_upload: access::may_create(&who, settings.policy).is_ok(),
             max_file_size: settings.max_file_size,
             default_ttl: settings.lifetimes.default.to_string(),
             max_ttl: settings.lifetimes.max.to_string(),
+            creations_per_minute: gate.per_minute(&who),
+            pow_difficulty: gate.difficulty(&who, app.clock.now()),
         },
         name: who.name,
     })

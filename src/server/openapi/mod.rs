@@ -27,7 +27,7 @@ pub(super) async fn openapi() -> Response {
 }
 
 /// Headers of answers, by name.
-const HEADERS: [(&str, &str); 17] = [
+const HEADERS: [(&str, &str); 20] = [
     ("X-Request-ID", "Names the request in the server's log; the caller's own if that is a sane one."),
     ("Location", "Where the new link can be fetched."),
     ("ETag", "The content's SHA-256."),
@@ -45,6 +45,9 @@ const HEADERS: [(&str, &str); 17] = [
     ("X-Certificate-Expires", "In Unix seconds."),
     ("X-Is-Admin", "1 when the certificate's client is an admin, else 0."),
     ("X-PKCS12-Password", "Of the PKCS#12 file in the body."),
+    ("X-RateLimit-Limit", "How many links the caller may make at once."),
+    ("X-RateLimit-Remaining", "How many more right now."),
+    ("X-RateLimit-Reset", "When none of those that were made counts any more, in Unix seconds."),
 ];
 
 fn document() -> Value {

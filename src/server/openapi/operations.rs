@@ -41,6 +41,8 @@ const BUNDLED: &[&str] = &[
     "Content-Disposition",
     "X-PKCS12-Password",
 ];
+/// What is said of a new link.
+const CREATED: &[&str] = &["Location", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"];
 /// What caches may keep.
 const KEPT: &[&str] = &["ETag", "Cache-Control"];
 /// EST's bodies.
@@ -61,27 +63,33 @@ fn content() -> Vec<Operation> {
     vec![
         op("POST", "/api/upload", Uploader, "Make a link to a file")
             .query::<upload::Wish>()
+            .reads("X-PoW-Token")
+            .reads("X-PoW-Solution")
             .takes_as::<upload::Form>("multipart/form-data")
             .takes_bytes(BYTES)
             .perhaps()
             .answers::<api::Link>(201)
-            .with(&["Location"])
+            .with(CREATED)
             .problems(&[413, 507]),
         op("POST", "/", Uploader, "Make a link to a paste")
             .query::<upload::Wish>()
+            .reads("X-PoW-Token")
+            .reads("X-PoW-Solution")
             .takes_bytes(BYTES)
             .perhaps()
             .answers_text(201, TEXT)
             .answers::<api::Link>(201)
-            .with(&["Location"])
+            .with(CREATED)
             .problems(&[507]),
         op("PUT", "/{id}", Uploader, "Make a link to a file; what stands for the id is the file's name")
             .query::<upload::Wish>()
+            .reads("X-PoW-Token")
+            .reads("X-PoW-Solution")
             .takes_bytes(BYTES)
             .perhaps()
             .answers_text(201, TEXT)
             .answers::<api::Link>(201)
-            .with(&["Location"])
+            .with(CREATED)
             .problems(&[507]),
         fetch("/{id}", "The content of a link"),
         fetch("/{id}/{name}", "The content of a link; the name is for those who save it"),
@@ -133,6 +141,8 @@ fn server() -> Vec<Operation> {
         op("GET", "/", Anyone, "What this is").answers_text(200, TEXT),
         op("GET", "/api/openapi.json", Anyone, "This document").answers::<serde_json::Value>(200),
         op("GET", "/api/stats", Client, "Links, bytes, room").answers::<api::Stats>(200),
+        op("GET", "/api/challenge", Anyone, "A proof of work to solve before a link is made")
+            .answers::<api::Challenge>(200),
         op("GET", "/api/whoami", Anyone, "Who the server takes the caller for").answers::<api::Whoami>(200),
         op("GET", "/health", Anyone, "Whether the server lives").answers::<api::Health>(200),
         op("GET", "/health/ready", Anyone, "Whether it can work").answers::<api::Health>(200),
