@@ -1,6 +1,7 @@
 //! What was signed, read back by another parser and held against what was meant, before it leaves.
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
+use ring::digest::SHA512;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
@@ -173,7 +174,7 @@ fn authority_key(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
 pub(crate) fn signature_holds(certificate: &X509Certificate<'_>, key: &PublicKey) -> bool {
     if key.algorithm() == Algorithm::P521 {
         let tbs = certificate.tbs_certificate.as_ref();
-        return ecdsa521::verify(key.raw(), tbs, &certificate.signature_value.data);
+        return ecdsa521::verify(key.raw(), &SHA512, tbs, &certificate.signature_value.data);
     }
     let Ok((_, spki)) = x509_parser::x509::SubjectPublicKeyInfo::from_der(key.spki()) else { return false };
     certificate.verify_signature(Some(&spki)).is_ok()

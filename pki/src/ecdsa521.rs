@@ -1,9 +1,11 @@
-//! ECDSA on P-521 with SHA-512: the one algorithm of ours that ring does not know.
+//! ECDSA on P-521, the one curve of ours that ring does not know: signs with SHA-512, verifies with any SHA-2.
 
 use p521::SecretKey;
-use p521::ecdsa::signature::{Signer as _, Verifier as _};
+use p521::ecdsa::signature::Signer as _;
+use p521::ecdsa::signature::hazmat::PrehashVerifier as _;
 use p521::ecdsa::{DerSignature, SigningKey, VerifyingKey};
 use pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
+use ring::digest::{Algorithm, digest};
 use ring::rand::SecureRandom;
 use zeroize::Zeroizing;
 
@@ -49,10 +51,17 @@ impl Key {
     }
 }
 
-/// Whether `signature` (DER) is that of `message` by the key whose point is `public`.
-pub(crate) fn verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
+/// Whether `signature` (DER) is that of `message`, by this hash and the key whose point is `public`.
+pub(crate) fn verify(public: &[u8], hash: &'static Algorithm, message: &[u8], signature: &[u8]) -> bool {
     let (Ok(key), Ok(signature)) = (VerifyingKey::from_sec1_bytes(public), DerSignature::from_bytes(signature)) else {
         return false;
     };
-    key.verify(message, &signature).is_ok()
+    // As a number a hash that is shorter than the order is what it is. Left to itself, p521 takes none of half its size.
+    let digest = digest(hash, message);
+    let mut number = [0; 66];
+    let Some(place) = number.len().checked_sub(digest.as_ref().len()).and_then(|start| number.get_mut(start..)) else {
+        return false;
+    };
+    place.copy_from_slice(digest.as_ref());
+    key.verify_prehash(&number, &signature).is_ok()
 }

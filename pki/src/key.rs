@@ -3,6 +3,7 @@
 use std::fmt;
 
 use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef};
+use ring::digest;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
@@ -201,7 +202,7 @@ impl PublicKey {
 
     /// The key identifier of RFC 7093 section 2 method 1: the left 160 bits of the SHA-256 of the key.
     pub fn identifier(&self) -> Vec<u8> {
-        let digest = ring::digest::digest(&ring::digest::SHA256, &self.raw);
+        let digest = digest::digest(&digest::SHA256, &self.raw);
         digest.as_ref().iter().take(20).copied().collect()
     }
 
@@ -350,10 +351,9 @@ pub enum Error {
     Random,
 }
 
-/// Whether `signature` (DER) is ECDSA with SHA-512 over `message` by the P-521 key with this uncompressed point, which
-/// ring cannot tell.
-pub fn verify_p521(point: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    ecdsa521::verify(point, message, signature)
+/// Whether `signature` (DER) is ECDSA with this hash over `message` by a key on P-521, which ring cannot tell.
+pub fn verify_p521(key: &PublicKey, hash: &'static digest::Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    key.algorithm() == Algorithm::P521 && ecdsa521::verify(key.raw(), hash, message, signature)
 }
 
 #[cfg(test)]
@@ -392,5 +392,24 @@ mod tests {
     fn a_key_is_not_shown() {
         let key = Key::generate(Algorithm::P256).expect("a key");
         assert_eq!(format!("{key:?}"), "Key(EC secp256r1)");
+    }
+
+    #[test]
+    fn a_signature_on_p521_is_that_of_its_message_key_and_hash() {
+        let [key, other] = [(); 2].map(|()| Key::generate(Algorithm::P521).expect("a key"));
+        let signature = key.sign(b"message").expect("signed");
+        let holds = |key: &Key, hash, message, signature: &[u8]| verify_p521(key.public(), hash, message, signature);
+        assert!(holds(&key, &digest::SHA512, b"message", &signature));
+        assert!(!holds(&key, &digest::SHA512, b"massage", &signature));
+        assert!(!holds(&other, &digest::SHA512, b"message", &signature));
+        assert!(
+            !holds(&key, &digest::SHA384, b"message", &signature)
+                && !holds(&key, &digest::SHA256, b"message", &signature)
+        );
+        for end in [0, 1, signature.len() - 1] {
+            assert!(!holds(&key, &digest::SHA512, b"message", signature.get(..end).unwrap_or_default()));
+        }
+        let p256 = Key::generate(Algorithm::P256).expect("a key");
+        assert!(!holds(&p256, &digest::SHA256, b"message", &p256.sign(b"message").expect("signed")), "another curve");
     }
 }

@@ -1,6 +1,7 @@
 //! Signing requests (PKCS#10, RFC 2986): made for ourselves, judged when they come from others.
 
 use rcgen::CertificateParams;
+use ring::digest::{SHA256, SHA384, SHA512};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::extensions::{ParsedExtension, X509Extension};
@@ -85,7 +86,6 @@ impl Request {
 /// Proof of possession: the request is signed with its own key, by an algorithm that is not broken.
 fn signature(request: &X509CertificationRequest<'_>, key: &PublicKey) -> Result<(), Error> {
     const SHA1: [&str; 3] = ["1.2.840.113549.1.1.5", "1.3.14.3.2.29", "1.2.840.10045.4.1"];
-    const ECDSA_SHA512: &str = "1.2.840.10045.4.3.4";
 
     let algorithm = request.signature_algorithm.algorithm.to_id_string();
     if SHA1.contains(&algorithm.as_str()) {
@@ -94,11 +94,15 @@ fn signature(request: &X509CertificationRequest<'_>, key: &PublicKey) -> Result<
     if key.algorithm() != Algorithm::P521 {
         return request.verify_signature().map_err(|_| Error::Signature);
     }
-    if algorithm != ECDSA_SHA512 {
-        return Err(Error::Hash521);
-    }
+    // openssl signs with SHA-256 whatever the curve, unless it is told otherwise.
+    let hash = match algorithm.as_str() {
+        "1.2.840.10045.4.3.2" => &SHA256,
+        "1.2.840.10045.4.3.3" => &SHA384,
+        "1.2.840.10045.4.3.4" => &SHA512,
+        _ => return Err(Error::Signature),
+    };
     let signed = request.certification_request_info.raw;
-    let holds = ecdsa521::verify(key.raw(), signed, &request.signature_value.data);
+    let holds = ecdsa521::verify(key.raw(), hash, signed, &request.signature_value.data);
     if holds { Ok(()) } else { Err(Error::Signature) }
 }
 
@@ -140,9 +144,6 @@ pub enum Error {
     /// Signed with a broken hash.
     #[error("the signing request is signed with SHA-1; use SHA-256 or better")]
     Sha1,
-    /// A key on P-521 goes with SHA-512.
-    #[error("a signing request by a key on secp521r1 must be signed with SHA-512")]
-    Hash521,
     /// It wishes to be a CA.
     #[error("the signing request asks to be a certificate authority")]
     WantsCa,

@@ -3,6 +3,7 @@
 //! What the certificate is worth is decided per request, by its fingerprint: a session that is resumed never comes by
 //! here, and a certificate that nobody signed for us may be trusted by its fingerprint.
 
+use ring::digest::{Algorithm, SHA256, SHA384, SHA512};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature_with_raw_key,
@@ -71,7 +72,10 @@ impl ClientCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        match (hash_of(dss.scheme), public_key(cert)?) {
+            (Some(hash), key) if is_p521(&key) => verify_p521(hash, message, &key, dss),
+            _ => verify_tls12_signature(message, cert, dss, &self.algorithms),
+        }
     }
 
     /// Over the bare key: webpki would refuse X.509 v1 and unusual extensions, which are not our business here.
@@ -81,10 +85,11 @@ impl ClientCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let key = public_key(cert)?;
         if dss.scheme == P521 {
-            return verify_p521(message, cert, dss);
+            return verify_p521(&SHA512, message, &key, dss);
         }
-        verify_tls13_signature_with_raw_key(message, &public_key(cert)?, dss, &self.algorithms)
+        verify_tls13_signature_with_raw_key(message, &key, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -94,21 +99,32 @@ impl ClientCertVerifier for Verifier {
     }
 }
 
-/// ring verifies no signature of this kind. Only TLS 1.3 ties the curve to it: over TLS 1.2 a client with such a key
-/// signs with SHA-256, which a curve of this size does not take.
+/// ring verifies no signature by a key on this curve. TLS 1.3 ties the curve to the scheme.
 const P521: SignatureScheme = SignatureScheme::ECDSA_NISTP521_SHA512;
 
+/// In TLS 1.2 these say no more than the hash (RFC 8422 section 5.4), and most
+/// clients sign with SHA-256 whatever their curve is.
+fn hash_of(scheme: SignatureScheme) -> Option<&'static Algorithm> {
+    match scheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256 => Some(&SHA256),
+        SignatureScheme::ECDSA_NISTP384_SHA384 => Some(&SHA384),
+        SignatureScheme::ECDSA_NISTP521_SHA512 => Some(&SHA512),
+        _ => None,
+    }
+}
+
+fn is_p521(key: &SubjectPublicKeyInfoDer<'_>) -> bool {
+    pki::key::PublicKey::from_spki(key).is_ok_and(|key| key.algorithm() == pki::key::Algorithm::P521)
+}
+
 fn verify_p521(
+    hash: &'static Algorithm,
     message: &[u8],
-    certificate: &CertificateDer<'_>,
+    key: &SubjectPublicKeyInfoDer<'_>,
     dss: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, rustls::Error> {
     let bad = || rustls::Error::InvalidCertificate(CertificateError::BadSignature);
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| bad())?;
-    let point = &parsed.public_key().subject_public_key.data;
-    if pki::key::verify_p521(point, message, dss.signature()) {
-        Ok(HandshakeSignatureValid::assertion())
-    } else {
-        Err(bad())
-    }
+    let key = pki::key::PublicKey::from_spki(key).map_err(|_| bad())?;
+    let holds = pki::key::verify_p521(&key, hash, message, dss.signature());
+    if holds { Ok(HandshakeSignatureValid::assertion()) } else { Err(bad()) }
 }

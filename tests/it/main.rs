@@ -14,6 +14,7 @@ mod enroll;
 mod est;
 mod fetch;
 mod identity;
+mod keys;
 mod limits;
 mod ocsp;
 mod openapi;
