@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -133,12 +133,21 @@ fn seal(folder: &Path, staging: &Path) -> io::Result<()> {
 
 /// Moves what counts to its place; nothing to do when nothing is pending.
 fn finish(folder: &Path) -> io::Result<()> {
+    finish_for(folder, rustix::process::geteuid().as_raw())
+}
+
+/// What someone else has left there is not ours to put in place: where others may write, it would be their key and CA.
+fn finish_for(folder: &Path, user: u32) -> io::Result<()> {
     let pending = folder.join(PENDING);
-    let entries = match fs::read_dir(&pending) {
+    let facts = match fs::symlink_metadata(&pending) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
-    for entry in entries {
+    if !facts.is_dir() || facts.uid() != user || facts.mode() & 0o022 != 0 {
+        let refused = format!("{} is not a folder of ours alone: remove it", pending.display());
+        return Err(io::Error::new(ErrorKind::PermissionDenied, refused));
+    }
+    for entry in fs::read_dir(&pending)? {
         let entry = entry?;
         fs::rename(entry.path(), folder.join(entry.file_name()))?;
     }
@@ -246,5 +255,30 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, "").expect("written");
         assert!(matches!(Staged::begin(&file.join("below")), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn what_others_left_pending_is_not_put_in_place() {
+        let left = || {
+            let dir = old_set();
+            let mut staged = stage(dir.path());
+            seal(dir.path(), &staged.staging).expect("sealed");
+            staged.committed = true;
+            dir
+        };
+        let refused = |dir: &Path, user| {
+            assert_eq!(finish_for(dir, user).map_err(|error| error.kind()), Err(ErrorKind::PermissionDenied));
+            assert_eq!(fs::read_to_string(dir.join("key")).expect("a file"), "old");
+        };
+        let own = rustix::process::geteuid().as_raw();
+        refused(left().path(), own + 1);
+        let open = left();
+        fs::set_permissions(open.path().join(PENDING), fs::Permissions::from_mode(0o777)).expect("set");
+        refused(open.path(), own);
+        let linked = left();
+        fs::rename(linked.path().join(PENDING), linked.path().join("elsewhere")).expect("moved");
+        std::os::unix::fs::symlink("elsewhere", linked.path().join(PENDING)).expect("linked");
+        refused(linked.path(), own);
+        finish_for(left().path(), own).expect("one's own is");
     }
 }
