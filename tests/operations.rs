@@ -241,6 +241,40 @@ fn memory_does_not_grow_with_the_file() {
     server.stop();
 }
 
+#[test]
+fn memory_does_not_grow_with_a_crowd_of_transfers() {
+    const MIB: u64 = 32;
+    const EACH: usize = 16;
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("storage"), &[]);
+    let user = User::enrolled(&server);
+    let big = user.home.path().join("big");
+    std::fs::File::create(&big).and_then(|file| file.set_len(MIB * 1024 * 1024)).expect("made");
+    let up = user.run(&["upload", &big.display().to_string()]);
+    assert!(up.status.success(), "{}", words(&up));
+    let url = String::from_utf8_lossy(&up.stdout).trim().to_owned();
+    let curl = |arguments: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--fail-with-body", "--cacert"]).arg(user.file("ca.crt")).args(arguments);
+        curl.arg("--cert").arg(user.file("client.crt")).arg("--key").arg(user.file("client.key"));
+        curl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("curl runs")
+    };
+    let (file, to) = (big.display().to_string(), format!("{}/", server.url));
+    let all: Vec<Child> = (0..EACH)
+        .flat_map(|_| [curl(&["-T", &file, &to]), curl(&["-o", "/dev/null", "-w", "%{size_download}", &url])])
+        .collect();
+    for (n, one) in all.into_iter().enumerate() {
+        let output = one.wait_with_output().expect("ended");
+        assert!(output.status.success(), "{}", words(&output));
+        if n % 2 == 1 {
+            assert_eq!(output.stdout, (MIB * 1024 * 1024).to_string().as_bytes());
+        }
+    }
+    let peak = server.peak_memory();
+    assert!(peak < 128 * 1024, "{peak} KiB for {EACH} uploads and {EACH} downloads of {MIB} MiB");
+    server.stop();
+}
+
 /// A shell command in a mount namespace of its own, with a small file system at `$DISK`.
 fn on_small_disk(disk: &Path, options: &str, then: &str) -> Command {
     std::fs::create_dir_all(disk).expect("made");

@@ -25,7 +25,7 @@ mod values;
 pub use fronts::Fronts;
 pub use table::{SETTINGS, Setting};
 use values::{
-    boolean, count, days, default_names, difficulty, machine_name, names, path, permitted, positive, public_url,
+    boolean, count, days, default_names, difficulty, machine_name, names, number, path, permitted, positive, public_url,
 };
 
 /// Where a value was said.
@@ -207,6 +207,7 @@ impl Serve {
                     header: seconds(&mut said, "header_timeout_seconds")?,
                     idle: seconds(&mut said, "idle_timeout_seconds")?,
                     stall: seconds(&mut said, "stall_timeout_seconds")?,
+                    slowest: said.text("min_rate_bytes_per_second", number)?,
                 },
             },
             drain: seconds(&mut said, "drain_timeout_seconds")?,

@@ -122,6 +122,12 @@ pub const SETTINGS: &[Setting] = &[
         Some("30"),
         "A request's body may stand still; a connection with a running request twice as long",
     ),
+    setting(
+        "min_rate_bytes_per_second",
+        "BYTES",
+        Some("512"),
+        "What has to move while we wait for the other side of a transfer, over a minute; 0: however slow",
+    ),
     setting("drain_timeout_seconds", "SECONDS", Some("60"), "For running transfers to finish after SIGTERM"),
     setting("log", "FILTER", Some("info"), "What is logged: error, warn, info, debug or a tracing filter"),
 ];

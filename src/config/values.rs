@@ -16,6 +16,10 @@ pub(super) fn positive(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
 }
 
+pub(super) fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a whole number from 0 on".to_owned())
+}
+
 pub(super) fn count(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()

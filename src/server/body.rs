@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,10 +12,7 @@ use futures_util::StreamExt as _;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-/// The body stood still for too long.
-#[derive(Debug, thiserror::Error)]
-#[error("no byte came for {}s", .0.as_secs())]
-pub(super) struct Stalled(Duration);
+use super::listen::{Deadlines, Pace};
 
 /// Bytes of a body nobody wants that are read all the same, and for how long at most.
 ///
@@ -23,12 +20,25 @@ pub(super) struct Stalled(Duration);
 /// says why they were not wanted.
 const LINGERING: (usize, Duration) = (8 * 1024 * 1024, Duration::from_secs(5));
 
-/// A body that fails with [`Stalled`] when no frame comes for a while, and that is read on for a little when whom it
+/// The body came to a standstill, or nearly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Stalled {
+    #[error("no byte came for {}s", .0.as_secs())]
+    Still(Duration),
+    #[error("it came too slowly")]
+    Slow,
+}
+
+/// A body that fails with [`Stalled`] when no frame comes for a while, or hardly any. Only time in which it is waited for
+/// counts: a handler that has other things to do first is not the sender's fault. It is read on for a little when whom it
 /// was for has answered without it.
 pub(super) struct Pacing {
     body: Body,
     limit: Duration,
-    waiting: Pin<Box<Sleep>>,
+    pace: Pace,
+    /// Rings when it has been waited for too long; made when it is first waited for.
+    alarm: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
     /// Whether anything was asked of it.
     asked: bool,
     lingers: Lingers,
@@ -45,8 +55,32 @@ pub(super) enum Lingers {
 }
 
 impl Pacing {
-    pub(super) fn new(body: Body, limit: Duration, lingers: Lingers) -> Self {
-        Self { body, limit, waiting: Box::pin(tokio::time::sleep(limit)), asked: false, lingers }
+    pub(super) fn new(body: Body, deadlines: &Deadlines, lingers: Lingers) -> Self {
+        let pace = Pace::at_least(deadlines.slowest);
+        Self { body, limit: deadlines.stall, pace, alarm: None, waiting: false, asked: false, lingers }
+    }
+
+    /// The alarm, set when the waiting begins.
+    fn alarm(&mut self) -> Pin<&mut Sleep> {
+        let now = Instant::now();
+        let still = now + self.limit;
+        if !self.waiting {
+            self.waiting = true;
+            self.pace.wait(now);
+            let at = self.pace.deadline().map_or(still, |slow| slow.min(still));
+            match &mut self.alarm {
+                Some(alarm) => alarm.as_mut().reset(at),
+                None => self.alarm = Some(Box::pin(tokio::time::sleep_until(at))),
+            }
+        }
+        self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(still))).as_mut()
+    }
+
+    fn why(&self) -> Stalled {
+        match self.pace.deadline() {
+            Some(slow) if slow <= Instant::now() => Stalled::Slow,
+            _ => Stalled::Still(self.limit),
+        }
     }
 }
 
@@ -87,16 +121,17 @@ impl http_body::Body for Pacing {
             if frame.as_ref().is_none_or(Result::is_err) {
                 this.lingers = Lingers::Never;
             }
-            this.waiting.as_mut().reset(Instant::now() + this.limit);
+            if std::mem::take(&mut this.waiting) {
+                this.pace.go_on(Instant::now());
+            }
+            if let Some(Ok(frame)) = &frame {
+                this.pace.moved(Instant::now(), frame.data_ref().map_or(0, Bytes::len));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        match this.waiting.as_mut().poll(cx) {
-            Poll::Ready(()) => {
-                this.lingers = Lingers::Never;
-                Poll::Ready(Some(Err(Box::new(Stalled(this.limit)))))
-            }
-            Poll::Pending => Poll::Pending,
-        }
+        ready!(this.alarm().poll(cx));
+        this.lingers = Lingers::Never;
+        Poll::Ready(Some(Err(Box::new(this.why()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -210,8 +245,53 @@ fn is_from<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'sta
 mod tests {
     use axum::extract::{FromRequest as _, Multipart, Request};
     use http_body::Body as _;
+    use http_body_util::BodyExt as _;
 
     use super::*;
+
+    const DEADLINES: Deadlines = Deadlines {
+        handshake: Duration::from_secs(10),
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(60),
+        stall: Duration::from_secs(30),
+        slowest: 512,
+    };
+
+    /// A body of which so many bytes come at every interval, and how long and why not any longer.
+    async fn paced(bytes: usize, every: Duration) -> (Duration, Option<Stalled>) {
+        let pieces = futures_util::stream::unfold(0, move |n| async move {
+            tokio::time::sleep(every).await;
+            (n < 1000).then(|| (Ok::<_, std::io::Error>(vec![7; bytes]), n + 1))
+        });
+        let (mut body, begun) = (Pacing::new(Body::from_stream(pieces), &DEADLINES, Lingers::Never), Instant::now());
+        while let Some(frame) = body.frame().await {
+            if let Err(error) = frame {
+                return (begun.elapsed(), error.downcast_ref::<Stalled>().copied());
+            }
+        }
+        (begun.elapsed(), None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stands_still_or_drips_is_given_up_and_a_slow_one_is_not() {
+        let still = Stalled::Still(DEADLINES.stall);
+        assert_eq!(paced(1000, Duration::from_secs(31)).await, (DEADLINES.stall, Some(still)));
+        assert_eq!(paced(1, Duration::from_secs(1)).await, (Duration::from_secs(60), Some(Stalled::Slow)));
+        assert_eq!(paced(600, Duration::from_secs(1)).await.1, None);
+        assert_eq!(paced(20_000, Duration::from_secs(29)).await.1, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_nobody_reads_yet_is_not_late() {
+        let pieces = futures_util::stream::once(async {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            Ok::<_, std::io::Error>("here")
+        });
+        let mut body = Pacing::new(Body::from_stream(pieces), &DEADLINES, Lingers::Never);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let frame = body.frame().await.expect("a frame").expect("in time");
+        assert_eq!(frame.into_data().expect("data"), "here");
+    }
 
     const EDGE: &str = "--b\r\nContent-Disposition: form-data; name=";
 
@@ -249,7 +329,6 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_nobody_wants_is_read_on_but_not_for_ever() {
-        let limit = Duration::from_secs(30);
         let most = i64::try_from(LINGERING.0).expect("fits");
         for (lingers, asked, read_on) in [
             (Lingers::Always, false, most),
@@ -258,7 +337,7 @@ mod tests {
             (Lingers::Never, true, 0),
         ] {
             let (body, read) = endless(1 << 20);
-            let mut pacing = Pacing::new(body, limit, lingers);
+            let mut pacing = Pacing::new(body, &DEADLINES, lingers);
             if asked {
                 std::future::poll_fn(|cx| Pin::new(&mut pacing).poll_frame(cx)).await.expect("a frame").expect("bytes");
                 read.store(0, Ordering::Relaxed);
@@ -275,7 +354,7 @@ mod tests {
         let (sender, held) = tokio::sync::oneshot::channel::<Result<Frame<Bytes>, std::io::Error>>();
         let silent = futures_util::stream::once(async { held.await.unwrap_or_else(|_| Ok(Frame::data(Bytes::new()))) });
         let body = Body::new(http_body_util::StreamBody::new(Box::pin(silent)));
-        drop(Pacing::new(body, Duration::from_secs(30), Lingers::Always));
+        drop(Pacing::new(body, &DEADLINES, Lingers::Always));
         tokio::time::sleep(LINGERING.1 / 2).await;
         assert!(!sender.is_closed(), "it is read on");
         tokio::time::sleep(LINGERING.1).await;

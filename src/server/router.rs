@@ -96,7 +96,7 @@ async fn unbroken(request: Request, next: Next) -> Response {
 
 /// Gives every request body its deadline.
 async fn pace(State(app): State<App>, request: Request, next: Next) -> Response {
-    let limit = app.settings.limits.deadlines.stall;
+    let deadlines = app.settings.limits.deadlines;
     let lingers = if request.version() > Version::HTTP_11 {
         Lingers::Never
     } else if request.headers().contains_key(header::EXPECT) {
@@ -104,7 +104,7 @@ async fn pace(State(app): State<App>, request: Request, next: Next) -> Response 
     } else {
         Lingers::Always
     };
-    next.run(request.map(|body| axum::body::Body::new(Pacing::new(body, limit, lingers)))).await
+    next.run(request.map(|body| axum::body::Body::new(Pacing::new(body, &deadlines, lingers)))).await
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ impl Default for Setup {
                         header: Duration::from_secs(10),
                         idle: Duration::from_secs(60),
                         stall: Duration::from_secs(30),
+                        slowest: 512,
                     },
                 },
                 tls: true,

@@ -119,6 +119,54 @@ async fn one_address_has_its_share_of_connections() {
 }
 
 #[tokio::test]
+async fn one_address_cannot_take_the_share_of_others() {
+    let mut setup = Setup::default();
+    setup.settings.limits.connections = 6;
+    setup.settings.limits.connections_per_address = 4;
+    let app = TestApp::with(setup).await;
+    let mut crowd = Vec::new();
+    for _ in 0..4 {
+        crowd.push(wire::tls(&app, None, b"http/1.1").await);
+    }
+    for _ in 0..20 {
+        let mut one_more = TcpStream::connect(app.address).await.expect("connected");
+        assert!(closed(&mut one_more).await.is_empty(), "closed at once");
+    }
+    // Another address of this machine.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.2:0".parse().expect("an address")).expect("bound");
+    let other = socket.connect(app.address).await.expect("connected");
+    let config = std::sync::Arc::new(crate::caller::client_config(&app.root_pem(), None));
+    let name = rustls_pki_types::ServerName::try_from("localhost").expect("a name");
+    let mut tls = tokio_rustls::TlsConnector::from(config).connect(name, other).await.expect("a handshake");
+    tls.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.expect("written");
+    assert!(closed(&mut tls).await.starts_with(b"HTTP/1.1 200"));
+    drop((crowd, tls));
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_handshakes_does_not_stop_an_open_connection() {
+    let mut setup = Setup::default();
+    setup.settings.limits.connections_per_address = 512;
+    let app = TestApp::with(setup).await;
+    let mut open = wire::Conversation::begin(wire::tls(&app, None, b"http/1.1").await).await;
+    let address = app.address;
+    let flood: Vec<_> = (0..300).map(|_| tokio::spawn(TcpStream::connect(address))).collect();
+    let mut halfway = Vec::new();
+    for connecting in flood {
+        let mut stream = connecting.await.expect("no panic").expect("connected");
+        // The head of a record that never comes whole: the handshake waits, and holds nobody's turn.
+        stream.write_all(&[22, 3, 1, 1, 0, 1]).await.expect("written");
+        halfway.push(stream);
+    }
+    assert_eq!(open.status("GET", "/health").await, 200);
+    assert_eq!(wire::Conversation::begin(wire::tls(&app, None, b"h2").await).await.status("GET", "/health").await, 200);
+    drop((halfway, open));
+    app.close().await;
+}
+
+#[tokio::test]
 async fn a_running_download_finishes_when_the_server_stops() {
     let app = TestApp::start().await;
     let bytes = vec![42; 1024 * 1024];

@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -26,10 +27,14 @@ use super::networks::Networks;
 use super::problem::chain;
 use crate::tls::{Peer, PeerCertificate, Terminator};
 
+mod pace;
 mod proxied;
 mod pulse;
+mod room;
 mod slots;
+mod turns;
 
+pub(super) use pace::Pace;
 pub use pulse::Deadlines;
 
 /// How much of the machine connections may have.
@@ -78,6 +83,7 @@ where
     /// Accepts until closing. A handshake never holds up the next `accept`.
     pub(super) async fn accept(self, listener: TcpListener) {
         let slots = slots::Slots::new(self.limits.connections, self.limits.connections_per_address);
+        let turns = turns::Turns::new();
         loop {
             let next = async {
                 let room = slots.room().await;
@@ -114,9 +120,9 @@ where
                     }
                 },
             };
-            let (listen, slots) = (self.clone(), slots.clone());
+            let (listen, slots, turns) = (self.clone(), slots.clone(), turns.clone());
             self.open.spawn(async move {
-                listen.serve(stream, address.ip(), slot, &slots).await;
+                listen.serve(stream, address.ip(), slot, &slots, &turns).await;
             });
         }
     }
@@ -127,10 +133,11 @@ where
         address: IpAddr,
         slot: Result<slots::Slot, OwnedSemaphorePermit>,
         slots: &slots::Slots,
+        turns: &turns::Turns,
     ) {
         // Without it small answers may wait 40 ms for the peer's acknowledgement. An error means it is gone already.
         let _ = stream.set_nodelay(true);
-        let pulse = pulse::Pulse::new(Instant::now());
+        let pulse = pulse::Pulse::new(Instant::now(), self.limits.deadlines.slowest);
         let mut stream = pulse::Pulsing::new(stream, pulse.clone());
         let opening = async {
             let (address, slot) = match slot {
@@ -142,7 +149,7 @@ where
             };
             let accepting =
                 TlsAcceptor::from(self.tls.current()).accept_with(stream, |tls| tls.set_buffer_limit(Some(TLS_BUFFER)));
-            Ok::<_, Refused>((accepting.await.map_err(Refused::Tls)?, address, slot))
+            Ok::<_, Refused>((turns.take(accepting).await.map_err(Refused::Tls)?, address, slot))
         };
         let (tls, address, _slot) = match tokio::time::timeout(self.limits.deadlines.handshake, opening).await {
             Ok(Ok(opened)) => opened,
@@ -165,15 +172,15 @@ where
         let address = peer.address;
         let connection = Arc::new(Connection::new(peer));
         let service = self.service;
-        let requests = pulse.clone();
+        let (requests, room) = (pulse.clone(), h2.then(room::Room::new));
         let answer = service_fn(move |request: Request<Incoming>| {
             let active = requests.request();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Arc::clone(&connection));
-            let mut service = service.clone();
+            let (mut service, room) = (service.clone(), room.clone());
             async move {
                 let response = service.call(request).await;
-                response.map(|response| response.map(|body| Body::new(Held { body, _active: active })))
+                response.map(|response| response.map(|body| Body::new(Held { body, active, room })))
             }
         });
         let builder = protocol(h2);
@@ -207,7 +214,7 @@ fn protocol(h2: bool) -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(128)
+        .max_concurrent_streams(64)
         .max_header_list_size(LARGEST_HEADER)
         .initial_stream_window_size(512 * 1024)
         .initial_connection_window_size(1024 * 1024)
@@ -249,10 +256,12 @@ impl Reports {
     }
 }
 
-/// A response body that counts as a running request until it has been sent.
+/// A response body that counts as a running request until it has been sent, and gives out a piece when there is room.
 struct Held {
     body: Body,
-    _active: pulse::Active,
+    active: pulse::Active,
+    /// HTTP/1.1 takes the next piece when the last one is on its way, and needs no other bound.
+    room: Option<room::Room>,
 }
 
 impl http_body::Body for Held {
@@ -262,8 +271,17 @@ impl http_body::Body for Held {
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        std::pin::Pin::new(&mut self.body).poll_frame(cx)
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        let this = &mut *self;
+        let place = match &mut this.room {
+            Some(room) => Some(ready!(room.poll(cx))),
+            None => None,
+        };
+        this.active.asked();
+        let frame = ready!(std::pin::Pin::new(&mut this.body).poll_frame(cx));
+        this.active.gave();
+        let Some(place) = place else { return Poll::Ready(frame) };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| place.take(bytes)))))
     }
 
     fn is_end_stream(&self) -> bool {

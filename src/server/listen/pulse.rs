@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::pace::Pace;
+
 /// How long a connection may take for what it does.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
@@ -21,6 +23,9 @@ pub struct Deadlines {
     /// For the next piece of a request's body. A connection on which nothing moves in either direction while a request
     /// runs is closed after twice as long: time enough to say why the body was given up.
     pub stall: Duration,
+    /// Bytes a second that have to move while we wait for the other side of a transfer, a minute of it at a time; 0:
+    /// any.
+    pub slowest: u64,
 }
 
 /// What a connection is doing; shared by its socket, its requests and the one who watches over it.
@@ -37,6 +42,8 @@ struct State {
     idle_since: Instant,
     /// When the first byte came after that.
     header_since: Option<Instant>,
+    /// How answers are taken.
+    pace: Pace,
     /// Whether the header deadline applies: an HTTP/2 peer sends frames that are no request.
     headers_are_requests: bool,
 }
@@ -47,15 +54,17 @@ pub(super) enum Still {
     Idle,
     Header,
     Stalled,
+    Slow,
 }
 
 impl Pulse {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, slowest: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
             active: 0,
             moved: now,
             idle_since: now,
             header_since: None,
+            pace: Pace::at_least(slowest),
             headers_are_requests: false,
         })))
     }
@@ -83,7 +92,13 @@ impl Pulse {
     /// When it has to go if nothing moves until then, and why.
     pub(super) fn deadline(&self, limits: &Deadlines) -> (Instant, Still) {
         self.with(|s| match s.header_since {
-            _ if s.active > 0 => (s.moved + limits.stall * 2, Still::Stalled),
+            _ if s.active > 0 => {
+                let stalled = s.moved + limits.stall * 2;
+                match s.pace.deadline() {
+                    Some(slow) if slow < stalled => (slow, Still::Slow),
+                    _ => (stalled, Still::Stalled),
+                }
+            }
             Some(since) if s.headers_are_requests => (since + limits.header, Still::Header),
             _ => (s.idle_since + limits.idle, Still::Idle),
         })
@@ -110,15 +125,32 @@ impl Pulse {
         });
     }
 
-    fn wrote(&self) {
+    fn wrote(&self, bytes: usize) {
         let now = Instant::now();
-        self.with(|s| s.moved = now);
+        self.with(|s| {
+            s.moved = now;
+            s.pace.moved(now, bytes);
+        });
     }
 }
 
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct Active(Pulse);
+
+impl Active {
+    /// A piece of the answer is wanted: those before it are on their way.
+    pub(super) fn asked(&self) {
+        let now = Instant::now();
+        self.0.with(|s| s.pace.go_on(now));
+    }
+
+    /// A piece of the answer was given: it is for the other side to take it.
+    pub(super) fn gave(&self) {
+        let now = Instant::now();
+        self.0.with(|s| s.pace.wait(now));
+    }
+}
 
 impl Drop for Active {
     fn drop(&mut self) {
@@ -128,6 +160,7 @@ impl Drop for Active {
             if s.active == 0 {
                 s.idle_since = now;
                 s.header_since = None;
+                s.pace.go_on(now);
             }
         });
     }
@@ -160,8 +193,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Pulsing<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Pulsing<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
-        if matches!(polled, Poll::Ready(Ok(1..))) {
-            self.pulse.wrote();
+        if let Poll::Ready(Ok(bytes @ 1..)) = polled {
+            self.pulse.wrote(bytes);
         }
         polled
     }
@@ -172,8 +205,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Pulsing<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        if matches!(polled, Poll::Ready(Ok(1..))) {
-            self.pulse.wrote();
+        if let Poll::Ready(Ok(bytes @ 1..)) = polled {
+            self.pulse.wrote(bytes);
         }
         polled
     }
@@ -200,12 +233,13 @@ mod tests {
         header: Duration::from_secs(10),
         idle: Duration::from_secs(60),
         stall: Duration::from_secs(30),
+        slowest: 512,
     };
 
     #[tokio::test(start_paused = true)]
     async fn each_kind_of_standstill_has_its_deadline() {
         let begun = Instant::now();
-        let pulse = Pulse::new(begun);
+        let pulse = Pulse::new(begun, 512);
         pulse.expect_requests(true);
         assert_eq!(pulse.deadline(&LIMITS), (begun + LIMITS.idle, Still::Idle));
         pulse.read();
@@ -213,7 +247,7 @@ mod tests {
         pulse.read();
         assert_eq!(pulse.deadline(&LIMITS), (begun + LIMITS.header, Still::Header), "a trickle does not extend it");
         let request = pulse.request();
-        pulse.wrote();
+        pulse.wrote(1);
         assert_eq!(pulse.deadline(&LIMITS), (Instant::now() + LIMITS.stall * 2, Still::Stalled));
         drop(request);
         assert_eq!(pulse.deadline(&LIMITS), (Instant::now() + LIMITS.idle, Still::Idle));
@@ -221,7 +255,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn frames_that_are_no_request_do_not_count_as_headers() {
-        let pulse = Pulse::new(Instant::now());
+        let pulse = Pulse::new(Instant::now(), 512);
         pulse.expect_requests(false);
         pulse.read();
         assert_eq!(pulse.deadline(&LIMITS).1, Still::Idle);
@@ -229,7 +263,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_moves_is_left_alone_and_then_stopped() {
-        let pulse = Pulse::new(Instant::now());
+        let pulse = Pulse::new(Instant::now(), 512);
         pulse.expect_requests(true);
         let _request = pulse.request();
         let begun = Instant::now();
@@ -237,10 +271,48 @@ mod tests {
         tokio::spawn(async move {
             for _ in 0..3 {
                 tokio::time::sleep(Duration::from_secs(20)).await;
-                mover.wrote();
+                mover.wrote(1);
             }
         });
         assert_eq!(pulse.stopped(&LIMITS).await, Still::Stalled);
         assert_eq!(begun.elapsed(), Duration::from_secs(60) + LIMITS.stall * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_taken_in_drops_is_given_up() {
+        let begun = Instant::now();
+        let pulse = Pulse::new(begun, 512);
+        let request = pulse.request();
+        request.asked();
+        request.gave();
+        let taker = pulse.clone();
+        let dripping = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                taker.wrote(100);
+            }
+        });
+        // What moves keeps it from standing still, and is too little.
+        let why = tokio::time::timeout(Duration::from_secs(3600), pulse.stopped(&LIMITS)).await;
+        assert_eq!(why, Ok(Still::Slow));
+        assert!(begun.elapsed() <= Duration::from_secs(120), "{:?}", begun.elapsed());
+        dripping.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_taken_slowly_but_steadily_is_not() {
+        let pulse = Pulse::new(Instant::now(), 512);
+        let request = pulse.request();
+        request.asked();
+        request.gave();
+        let taker = pulse.clone();
+        let taking = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                taker.wrote(5 * 600);
+            }
+        });
+        assert!(tokio::time::timeout(Duration::from_secs(3600), pulse.stopped(&LIMITS)).await.is_err());
+        taking.abort();
     }
 }
