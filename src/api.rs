@@ -9,6 +9,7 @@ use crate::identity::Tier;
 use crate::link::Kind;
 use crate::units::{Timestamp, Ttl};
 
+pub mod paste;
 mod shape;
 
 /// Header names of our own.

@@ -279,6 +279,8 @@ pub struct Draft {
     pub burn: bool,
     /// Without the password it will lead nowhere.
     pub password: Option<PasswordHash>,
+    /// Bytes it may have, if that is less than any may have.
+    pub most: Option<u64>,
 }
 
 impl Draft {

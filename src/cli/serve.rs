@@ -230,6 +230,7 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
             open_registration: settings.open_registration,
             register_difficulty: settings.register_difficulty,
             abuse: settings.abuse.clone(),
+            pastes: settings.pastes.clone(),
         },
         token: ArcSwapOption::from(token.map(Arc::new)),
     })

@@ -12,7 +12,7 @@ use crate::abuse::Rules;
 use crate::access::Policy;
 use crate::authority::Permitted;
 use crate::link::Lifetimes;
-use crate::server::{Deadlines, Limits};
+use crate::server::{Deadlines, Limits, Pastes};
 use crate::tls::ClientCertificate;
 use crate::token::Secret;
 use crate::units::{MIB, Ttl};
@@ -25,7 +25,8 @@ mod values;
 pub use fronts::Fronts;
 pub use table::{SETTINGS, Setting};
 use values::{
-    boolean, count, days, default_names, difficulty, machine_name, names, number, path, permitted, positive, public_url,
+    boolean, count, days, default_names, difficulty, machine_name, names, number, path, permitted, positive, prefix,
+    public_url,
 };
 
 /// Where a value was said.
@@ -90,6 +91,8 @@ pub struct Serve {
     pub cleanup_interval: Duration,
     /// What those nobody knows may do.
     pub policy: Policy,
+    /// What holds for pastes.
+    pub pastes: Pastes,
     /// Whether anyone may register without an invite.
     pub open_registration: bool,
     /// Zero bits the proof of work of a registration has; 0 asks for none.
@@ -193,6 +196,15 @@ impl Serve {
             policy: Policy {
                 allow_anonymous: said.text("allow_anon", boolean)?,
                 allow_untrusted: said.text("allow_untrusted", boolean)?,
+            },
+            pastes: Pastes {
+                prefix: said.text("paste_prefix", prefix)?,
+                max_anonymous: said.text("max_anon", positive)?,
+                max_known: said.text("max_auth", positive)?,
+                idle_anonymous: seconds(&mut said, "expiry_anon")?,
+                idle_untrusted: seconds(&mut said, "expiry_untrusted")?,
+                idle_trusted: seconds(&mut said, "expiry_trusted")?,
+                max_expiry: seconds(&mut said, "max_expiry")?,
             },
             open_registration: said.text("open_registration", boolean)?,
             register_difficulty: said.text("register_pow_difficulty", difficulty)?,

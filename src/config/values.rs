@@ -83,6 +83,21 @@ pub(super) fn public_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Names at the root of the server that are taken.
+const TAKEN: [&str; 10] =
+    ["api", "client", "challenge", "csr", "health", "metrics", "pki", "register", "s", ".well-known"];
+
+pub(super) fn prefix(text: &str) -> Result<String, String> {
+    let right = || "a path such as /paste, and none that this server has already".to_owned();
+    let path = text.strip_suffix('/').unwrap_or(text);
+    let names = path.strip_prefix('/').ok_or_else(right)?;
+    let sane =
+        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let mut segments = names.split('/');
+    let free = segments.clone().next().is_some_and(|first| !TAKEN.contains(&first));
+    if free && segments.all(sane) { Ok(path.to_owned()) } else { Err(right()) }
+}
+
 pub(super) fn permitted(text: &str) -> Result<Permitted, String> {
     match text {
         "needed" => Ok(Permitted::Needed),

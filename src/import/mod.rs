@@ -178,6 +178,7 @@ async fn one(source: &dyn Source, known: Known, into: Option<Into<'_>>, now: Tim
         idle: false,
         burn: known.burn,
         password: None,
+        most: None,
     };
     let created_at = known.created_at.unwrap_or(now);
     let life = Life { created_at, expires_at: known.expires_at, idle: None, accessed_at: None };

@@ -29,8 +29,10 @@ mod connection;
 mod creation;
 mod handlers;
 mod listen;
+mod media;
 mod networks;
 mod openapi;
+mod paste;
 mod problem;
 mod router;
 mod same_site;
@@ -41,6 +43,7 @@ mod trace;
 
 pub use listen::{Deadlines, Limits};
 pub use networks::Networks;
+pub use paste::Rules as Pastes;
 pub use showing::{Showing, Source};
 
 /// What an operator decides about the server's behaviour.
@@ -70,6 +73,8 @@ pub struct Settings {
     pub register_difficulty: u8,
     /// What is done against abuse.
     pub abuse: Rules,
+    /// What holds for pastes.
+    pub pastes: Pastes,
 }
 
 /// What requests are answered from. Cheap to clone, which every layer does for every request.
@@ -80,6 +85,7 @@ struct Whole {
     parts: Parts,
     admission: Admission,
     throttle: Throttle,
+    desk: paste::Desk,
 }
 
 /// What an [`App`] is made of.
@@ -112,7 +118,8 @@ impl App {
     pub async fn new(parts: Parts) -> Result<Self, store::Error> {
         let admission = Admission::new(&parts.store).await?;
         let throttle = Throttle::new(&parts.settings.abuse, &parts.store).await?;
-        Ok(Self(Arc::new(Whole { parts, admission, throttle })))
+        let desk = paste::Desk::new();
+        Ok(Self(Arc::new(Whole { parts, admission, throttle, desk })))
     }
 
     fn admission(&self) -> &Admission {
@@ -121,6 +128,10 @@ impl App {
 
     fn throttle(&self) -> &Throttle {
         &self.0.throttle
+    }
+
+    fn desk(&self) -> &paste::Desk {
+        &self.0.desk
     }
 
     fn token(&self) -> Option<Arc<Secret>> {
@@ -158,6 +169,7 @@ impl Running {
         let store = app.store.clone();
         let limits = app.settings.limits;
         open.spawn(sweeper::sweep(app.clone(), closing.clone()));
+        open.spawn(sweeper::note_readings(store.clone(), closing.clone()));
         open.spawn(door.showing.keep(door.tls.clone(), closing.clone()));
         let listen = listen::Listen {
             tls: door.tls,

@@ -163,6 +163,12 @@ impl Problem {
         Self::unavailable("the server cannot work now: its database or storage does not answer", error)
     }
 
+    /// Too much of a kind at once, for a moment.
+    pub(super) fn busy(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+            .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
     fn full(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail)
             .hint("expire links that are no longer needed, or ask the operator for more room (DD_MAX_STORAGE_MB)")

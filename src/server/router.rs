@@ -13,6 +13,7 @@ use super::authenticate::{authenticate, known};
 use super::body::{Lingers, Pacing};
 use super::handlers::{audit, challenge, est, fetch, health, links, ocsp, pki, register, stats, upload, whoami};
 use super::openapi::openapi;
+use super::paste;
 use super::problem::Problem;
 use super::same_site::same_site;
 use super::throttle::throttle;
@@ -77,6 +78,7 @@ pub(super) fn router(app: App) -> Router {
     closed
         .merge(uploads)
         .merge(open)
+        .merge(paste::routes(&app.settings.pastes.prefix))
         .fallback(async || Problem::not_found("such path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(from_fn_with_state(app.clone(), throttle))

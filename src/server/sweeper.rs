@@ -1,4 +1,4 @@
-//! Reclaims what is over: at start, and then at every interval.
+//! Reclaims what is over: at start, and then at every interval; and writes down now and then what was read.
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,24 @@ pub(super) async fn sweep(app: App, closing: CancellationToken) {
                 Ok(swept) => tracing::info!(?swept, "swept"),
                 Err(error) => tracing::error!(error = chain(&error), "sweep failed; it is tried again"),
             },
+        }
+    }
+}
+
+/// Between two times that readings are written down, all of them in one transaction.
+const READINGS: Duration = Duration::from_secs(5);
+
+pub(super) async fn note_readings(store: Store, closing: CancellationToken) {
+    let mut ticks = tokio::time::interval(READINGS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // What is left is written when the store is closed.
+            () = closing.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = store.write_touches().await {
+            tracing::error!(error = chain(&error), "what was read cannot be written down; it is tried again");
         }
     }
 }

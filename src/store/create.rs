@@ -21,7 +21,7 @@ impl Store {
     }
 
     /// Begins to take other bytes for a link: those who read it get the old ones or the new ones whole, and the old
-    /// ones are there until the new ones are. Room is needed for both.
+    /// ones are there until the new ones are. Room is needed for both. `most`: bytes it may have.
     ///
     /// # Errors
     /// As [`Store::begin`]; the upload's end is [`Error::Ended`] when the link has ended by then, or burns.
@@ -29,12 +29,13 @@ impl Store {
         &self,
         permit: Permit<Manage>,
         mime: String,
+        most: Option<u64>,
         declared: Option<u64>,
     ) -> Result<Upload, Error> {
         let link = permit.into_inner().link;
         self.settle_touches(&link.id).await?;
         let (ttl, idle) = (Ttl::Forever, false);
-        let draft = Draft { kind: link.kind, name: None, mime, ttl, idle, burn: false, password: None };
+        let draft = Draft { kind: link.kind, name: None, mime, ttl, idle, burn: false, password: None, most };
         Upload::begin(Arc::clone(&self.inner), link.owner, draft, declared, Some(link.id)).await
     }
 
@@ -91,7 +92,7 @@ mod tests {
 
     async fn replacement(store: &Store, link: &Link, bytes: &'static [u8]) -> Upload {
         let permit = access::manage(&alice(), find(store, &link.id).await, Policy::default()).expect("allowed");
-        let mut upload = store.begin_replacement(permit, "image/png".into(), None).await.expect("begun");
+        let mut upload = store.begin_replacement(permit, "image/png".into(), None, None).await.expect("begun");
         upload.write(Bytes::from_static(bytes)).await.expect("taken");
         upload
     }

@@ -30,6 +30,7 @@ fn draft(burn: bool) -> Draft {
         idle: false,
         burn,
         password: None,
+        most: None,
     }
 }
 

@@ -104,7 +104,8 @@ mod tests {
         let permit = access::create(&alice(), Policy::default(), Admitted::untested()).expect("allowed");
         let ttl = Ttl::For(Duration::from_secs(1000));
         let mime = "text/plain".to_owned();
-        let draft = Draft { kind: Kind::Paste, name: None, mime, ttl, idle: true, burn: false, password: None };
+        let draft =
+            Draft { kind: Kind::Paste, name: None, mime, ttl, idle: true, burn: false, password: None, most: None };
         let mut upload = store.begin(permit, draft, None).await.expect("begun");
         upload.write(Bytes::from_static(b"x")).await.expect("taken");
         upload.finish().await.expect("made")

@@ -39,6 +39,11 @@ type Wanted = Box<dyn FnOnce(Sha256) -> bool + Send + Sync>;
 /// Room is reserved in steps of this many bytes when the length is not known.
 const STEP: u64 = 1024 * 1024;
 
+/// Bytes an upload may have.
+fn limit(inner: &Inner, draft: &Draft) -> u64 {
+    draft.most.unwrap_or(u64::MAX).min(inner.max_file_size)
+}
+
 impl Upload {
     pub(super) async fn begin(
         inner: Arc<Inner>,
@@ -64,7 +69,7 @@ impl Upload {
         replaces: Option<LinkId>,
         life: Option<Life>,
     ) -> Result<Self, Error> {
-        let limit = inner.max_file_size;
+        let limit = limit(&inner, &draft);
         let reserved = declared.unwrap_or(0);
         if reserved > limit {
             return Err(Error::TooLarge { limit });
@@ -139,7 +144,7 @@ impl Upload {
         if let Some(declared) = self.declared.filter(|declared| came > *declared) {
             return Err(Error::Length { declared, came });
         }
-        let limit = self.inner.max_file_size;
+        let limit = limit(&self.inner, &self.draft);
         if came > limit {
             return Err(Error::TooLarge { limit });
         }

@@ -11,7 +11,7 @@ use ddrop::access::Policy;
 use ddrop::authority::{self, Actor, Authority, InviteFor};
 use ddrop::clock::{Clock as _, Manual};
 use ddrop::link::Lifetimes;
-use ddrop::server::{App, Deadlines, Door, Limits, Parts, Running, Settings, Showing, Source};
+use ddrop::server::{App, Deadlines, Door, Limits, Parts, Pastes, Running, Settings, Showing, Source};
 use ddrop::store::{self, Store};
 use ddrop::tls::{ClientCertificate, Terminator};
 use ddrop::token::Secret;
@@ -58,6 +58,7 @@ impl Default for Setup {
                 open_registration: false,
                 register_difficulty: 8,
                 abuse: without_work(),
+                pastes: Pastes::default(),
             },
             max_storage: 16 * 1024 * 1024,
             token: None,

@@ -13,6 +13,7 @@ mod deadlines;
 mod enroll;
 mod est;
 mod fetch;
+mod flaskpaste;
 mod identity;
 mod keys;
 mod limits;

@@ -16,7 +16,7 @@ use crate::api;
 use crate::link::{Kind, Link, LinkId};
 use crate::server::App;
 use crate::server::problem::Problem;
-use crate::store::{Lookup, Span};
+use crate::store::{self, Lookup, Span};
 
 /// `GET, HEAD /{id}`.
 pub(in crate::server) async fn fetch(
@@ -25,7 +25,7 @@ pub(in crate::server) async fn fetch(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    answer(&app, &id, &method, &headers).await
+    answer(&app, &id, &method, &headers, Manner::Own).await
 }
 
 /// `GET, HEAD /{id}/{name}`: the name is for people and for programs that save under it.
@@ -35,8 +35,20 @@ pub(in crate::server) async fn fetch_named(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    answer(&app, &id, &method, &headers).await
+    answer(&app, &id, &method, &headers, Manner::Own).await
 }
+
+/// How content is handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum Manner {
+    /// Files to be saved, pastes shown where that is safe; asking with `HEAD` is no reading.
+    Own,
+    /// Everything shown, in a sandbox; asking with `HEAD` is a reading.
+    FlaskPaste,
+}
+
+/// How often content may be replaced between looking and reading before the caller is told to come back.
+const REPLACED: usize = 5;
 
 /// A live link by the text of its id.
 pub(in crate::server) async fn find(app: &App, id: &str) -> Result<Link, Problem> {
@@ -48,15 +60,41 @@ pub(in crate::server) async fn find(app: &App, id: &str) -> Result<Link, Problem
     }
 }
 
-async fn answer(app: &App, id: &str, method: &Method, headers: &HeaderMap) -> Result<Response, Problem> {
-    let link = find(app, id).await?;
+/// The content of a link, whole or in part, or what stands in the way.
+pub(in crate::server) async fn answer(
+    app: &App,
+    id: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    manner: Manner,
+) -> Result<Response, Problem> {
+    for _ in 0..REPLACED {
+        let link = find(app, id).await?;
+        match content(app, link, method, headers, manner).await {
+            Err(store::Error::Replaced) => {}
+            Err(error) => return Err(error.into()),
+            Ok(answer) => return answer,
+        }
+    }
+    Err(store::Error::Replaced.into())
+}
+
+/// The content of a link as it was found: an error when that was too long ago.
+async fn content(
+    app: &App,
+    link: Link,
+    method: &Method,
+    headers: &HeaderMap,
+    manner: Manner,
+) -> Result<Result<Response, Problem>, store::Error> {
     let etag = format!("\"{}\"", link.sha256);
     if says(headers, header::IF_NONE_MATCH).is_some_and(|tags| matches(tags, &etag)) {
         // An empty body would be given the length 0, which is not the content's (RFC 9110 section 8.6).
         let unsaid = futures_util::stream::empty::<Result<Bytes, Infallible>>();
         let mut response = (StatusCode::NOT_MODIFIED, Body::from_stream(unsaid)).into_response();
-        describe(response.headers_mut(), &link, &etag);
-        return Ok(response);
+        describe(response.headers_mut(), &link, &etag, manner);
+        app.store.touch(&link);
+        return Ok(Ok(response));
     }
     let range = match says(headers, header::RANGE) {
         // Ranges are defined for GET only (RFC 9110 section 14.2).
@@ -66,25 +104,28 @@ async fn answer(app: &App, id: &str, method: &Method, headers: &HeaderMap) -> Re
     let span = match range {
         Range::Whole => None,
         Range::Part(span) => Some(span),
-        Range::Unsatisfiable => return Err(Problem::unsatisfiable(link.size)),
+        Range::Unsatisfiable => return Ok(Err(Problem::unsatisfiable(link.size))),
     };
     let length = span.map_or(link.size, |span| span.length);
-    let mut response = if method == Method::HEAD {
+    let head = method == Method::HEAD;
+    let mut response = if head && !(link.burn && manner == Manner::FlaskPaste) {
         Response::new(Body::empty())
     } else {
         match app.store.read(access::read(link.clone()), span).await? {
-            Some(content) => Response::new(Body::from_stream(content)),
-            None => return Err(Problem::gone()),
+            Some(content) if !head => Response::new(Body::from_stream(content)),
+            Some(_) => Response::new(Body::empty()),
+            None => return Ok(Err(Problem::gone())),
         }
     };
-    describe(response.headers_mut(), &link, &etag);
+    app.store.touch(&link);
+    describe(response.headers_mut(), &link, &etag, manner);
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     if let Some(span) = span {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         let last = span.start + span.length - 1;
         set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes {}-{last}/{}", span.start, link.size));
     }
-    Ok(response)
+    Ok(Ok(response))
 }
 
 fn says(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
@@ -97,8 +138,8 @@ fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
     }
 }
 
-fn describe(headers: &mut HeaderMap, link: &Link, etag: &str) {
-    let inline = link.kind == Kind::Paste && is_safe_inline(&link.mime);
+fn describe(headers: &mut HeaderMap, link: &Link, etag: &str, manner: Manner) {
+    let inline = manner == Manner::FlaskPaste || link.kind == Kind::Paste && is_safe_inline(&link.mime);
     let name = link.name.as_ref().map(crate::link::FileName::as_str);
     set(headers, header::CONTENT_TYPE, &link.mime);
     set(headers, header::CONTENT_DISPOSITION, &disposition(if inline { "inline" } else { "attachment" }, name));

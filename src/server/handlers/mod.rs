@@ -9,7 +9,7 @@ pub(super) mod links;
 pub(super) mod ocsp;
 pub(super) mod pki;
 pub(super) mod register;
-mod render;
+pub(super) mod render;
 pub(super) mod stats;
 pub(super) mod upload;
 pub(super) mod whoami;

@@ -73,6 +73,7 @@ impl Wish {
             idle: false,
             burn,
             password: None,
+            most: None,
         })
     }
 }
@@ -160,7 +161,7 @@ async fn from_body(
     incoming.finish().await
 }
 
-fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
+pub(in crate::server) fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
     if is_stalled(error) { Problem::stalled() } else { Problem::interrupted() }
 }
 

@@ -6,7 +6,7 @@
 
 use super::operation::Who::{Admin, Anyone, Client, Est, Invited, Uploader};
 use super::operation::{Operation, op};
-use crate::api;
+use crate::api::{self, paste};
 use crate::link::LinkId;
 use crate::server::handlers::{audit, links, upload};
 
@@ -53,6 +53,7 @@ pub(super) fn operations() -> Vec<Operation> {
     all.extend(content());
     all.extend(links());
     all.extend(server());
+    all.extend(pastes());
     all.extend(pki());
     all.extend(enrolment());
     all
@@ -132,6 +133,32 @@ fn links() -> Vec<Operation> {
             .part::<LinkId>("id")
             .answers::<api::Link>(200)
             .problems(&[404]),
+    ]
+}
+
+/// FlaskPaste's dialect.
+fn pastes() -> Vec<Operation> {
+    vec![
+        op("GET", "/paste/", Anyone, "What this is").answers::<paste::Info>(200),
+        op("POST", "/paste/", Uploader, "Make a paste")
+            .reads("X-Burn-After-Read")
+            .reads("X-Expiry")
+            .reads("X-Display-Name")
+            .takes_bytes(BYTES)
+            .takes::<paste::NewPaste>()
+            .answers::<paste::Paste>(201)
+            .with(&["Location"])
+            .problems(&[413, 507]),
+        op("GET", "/paste/health", Anyone, "Whether the server works").answers::<paste::Health>(200),
+        op("GET", "/paste/{id}", Anyone, "A paste without its content")
+            .part::<LinkId>("id")
+            .answers::<paste::Paste>(200)
+            .problems(&[404, 410]),
+        op("DELETE", "/paste/{id}", Client, "Delete a paste")
+            .part::<LinkId>("id")
+            .answers::<paste::Message>(200)
+            .problems(&[404, 410]),
+        fetch("/paste/{id}/raw", "The content of a paste; of one that burns this is the one reading"),
     ]
 }
 

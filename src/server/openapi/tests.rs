@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 /// Files with routes, and what their paths begin with.
-const ROUTERS: [(&str, &str); 1] = [("src/server/router.rs", "")];
+const ROUTERS: [(&str, &str); 2] = [("src/server/router.rs", ""), ("src/server/paste/mod.rs", "/paste")];
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 

@@ -1,0 +1,94 @@
+//! FlaskPaste's JSON, to the key, for the programs that know it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Header names of FlaskPaste's.
+pub mod header {
+    /// Seconds after which a paste ends, whether it is read or not.
+    pub const EXPIRY: &str = "x-expiry";
+    /// `true`: the first reader is the last.
+    pub const BURN: &str = "x-burn-after-read";
+    /// Without it the content is not shown.
+    pub const PASSWORD: &str = "x-paste-password";
+    /// A name for people.
+    pub const DISPLAY_NAME: &str = "x-display-name";
+    /// `true`: takes the name away.
+    pub const REMOVE_DISPLAY_NAME: &str = "x-remove-display-name";
+    /// `true`: takes the password away.
+    pub const REMOVE_PASSWORD: &str = "x-remove-password";
+}
+
+/// Content as a field.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct NewPaste {
+    /// The content.
+    pub content: String,
+}
+
+/// A paste without its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Paste {
+    /// The short id.
+    pub id: String,
+    /// The path of this.
+    pub url: String,
+    /// The path of its content.
+    pub raw: String,
+    /// The media type of the content.
+    pub mime_type: String,
+    /// Bytes.
+    pub size: u64,
+    /// Of the bytes, in hex.
+    pub sha256: String,
+    /// When it was complete, in Unix seconds.
+    pub created_at: i64,
+    /// When it ends, in Unix seconds; null is never.
+    pub expires_at: Option<i64>,
+    /// Whose it is, for its owner and for admins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// There if the first reader is the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burn_after_read: Option<bool>,
+    /// There if its content is shown to those who have the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_protected: Option<bool>,
+    /// Its name, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// There if more seconds were asked for than a paste may live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry_clamped: Option<bool>,
+}
+
+/// What was done, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Message {
+    /// The words.
+    pub message: String,
+}
+
+/// Whether the server works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// `healthy` or `unhealthy`.
+    pub status: String,
+    /// `ok` or `error`.
+    pub database: String,
+}
+
+/// What this is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Info {
+    /// The program.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What each path does.
+    pub endpoints: std::collections::BTreeMap<String, String>,
+    /// Examples for a shell.
+    pub usage: std::collections::BTreeMap<String, String>,
+    /// What else to know.
+    pub note: String,
+}
