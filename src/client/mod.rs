@@ -28,6 +28,7 @@ pub mod register;
 pub(crate) mod test;
 pub mod tls;
 pub mod transfer;
+pub mod work;
 
 pub use error::{Answer, Error, Outcome};
 pub use profile::Profile;
@@ -318,6 +319,14 @@ impl Client {
     /// As for every deed; 403 where nobody can register.
     pub async fn challenge(&self) -> Result<api::Challenge, Error> {
         self.json(self.get(&["register", "challenge"])).await
+    }
+
+    /// What making a link costs; [`work::work`] solves it.
+    ///
+    /// # Errors
+    /// As for every deed.
+    pub async fn challenge_to_create(&self) -> Result<api::Challenge, Error> {
+        self.json(self.get(&["api", "challenge"])).await
     }
 
     /// A certificate for whoever has done the work: signing request in, chain out, both in PEM.
