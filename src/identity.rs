@@ -127,6 +127,8 @@ pub enum Owner {
     Client(ClientId),
     /// The holder of a certificate that we neither issued nor trust.
     Certificate(Sha256),
+    /// The holder of a certificate of which an older program kept no more than this; until that holder comes.
+    Sha1(Sha1),
     /// The operator's bearer token.
     Token,
     /// Nobody who could be known again.
@@ -134,11 +136,12 @@ pub enum Owner {
 }
 
 impl fmt::Display for Owner {
-    /// As it is kept: `client:ID`, `cert:SHA256`, `token`, `anonymous`.
+    /// As it is kept: `client:ID`, `cert:SHA256`, `sha1:SHA1`, `token`, `anonymous`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client(id) => write!(f, "client:{}", id.as_str()),
             Self::Certificate(sha256) => write!(f, "cert:{sha256}"),
+            Self::Sha1(sha1) => write!(f, "sha1:{sha1}"),
             Self::Token => f.write_str("token"),
             Self::Anonymous => f.write_str("anonymous"),
         }
@@ -152,6 +155,7 @@ impl FromStr for Owner {
         match text.split_once(':') {
             Some(("client", id)) => Ok(Self::Client(ClientId(id.to_owned()))),
             Some(("cert", sha256)) => Ok(Self::Certificate(sha256.parse()?)),
+            Some(("sha1", sha1)) => Ok(Self::Sha1(sha1.parse()?)),
             None if text == "token" => Ok(Self::Token),
             None if text == "anonymous" => Ok(Self::Anonymous),
             _ => Err(Error::Owner(text.to_owned())),
@@ -246,6 +250,7 @@ mod tests {
         for owner in [
             Owner::Client(ClientId("00ff".into())),
             Owner::Certificate(Sha256([7; 32])),
+            Owner::Sha1(Sha1([7; 20])),
             Owner::Token,
             Owner::Anonymous,
         ] {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
-use crate::identity::Sha256;
+use crate::identity::{Owner, Sha1, Sha256};
 use crate::store::Error;
 use crate::store::trust::{
     Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Listed, Revoked, Trust,
@@ -97,6 +97,15 @@ impl Trust for Memory {
             });
             found.map(|certificate| rows.known(certificate))
         })
+    }
+
+    // It has no links.
+    fn awaited(&self, _: Sha1) -> BoxFuture<'_, Result<bool, Error>> {
+        ready(Ok(false)).boxed()
+    }
+
+    fn hand_over(&self, _: Sha1, _: Owner) -> BoxFuture<'_, Result<(), Error>> {
+        ready(Ok(())).boxed()
     }
 
     fn enroll(&self, enrolment: Enrolment) -> BoxFuture<'_, Result<Enrolled, Error>> {

@@ -19,7 +19,7 @@ use self::refusals::Refusals;
 
 use crate::audit::{self, Audit};
 use crate::clock::Clock;
-use crate::identity::{ClientId, Fingerprint, Sha1, Sha256};
+use crate::identity::{ClientId, Fingerprint, Owner, Sha1, Sha256};
 use crate::store::trust::{self, Certificates, Client, Enrolment, Known, Trust};
 use crate::token::Secret;
 use crate::units::Timestamp;
@@ -309,6 +309,25 @@ impl Authority {
         };
         let known = self.trust.known(key).await?;
         Ok(known.map_or(Standing::Unknown, |known| standing(known, self.clock.now())))
+    }
+
+    /// Hands the links of an older program, which knew their owner by SHA-1 alone, to the holder of that certificate, who
+    /// has come with the whole of it.
+    ///
+    /// # Errors
+    /// When the rows cannot be read or written.
+    pub async fn hand_over(&self, fingerprint: Fingerprint, standing: &Standing) -> Result<(), Error> {
+        let to = match standing {
+            Standing::Good { client, .. } => Owner::Client(client.id.clone()),
+            Standing::Unknown => Owner::Certificate(fingerprint.sha256),
+            // Whoever holds it now may not be who it was made for.
+            Standing::Revoked { .. } | Standing::Expired { .. } | Standing::NotYet { .. } => return Ok(()),
+        };
+        if self.trust.awaited(fingerprint.sha1).await? {
+            tracing::info!(sha1 = %fingerprint.sha1, %to, "the links of an older program have found their owner");
+            self.trust.hand_over(fingerprint.sha1, to).await?;
+        }
+        Ok(())
     }
 
     /// SHA-256 of the root's DER: what an invite pins.

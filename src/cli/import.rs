@@ -1,5 +1,6 @@
 //! `ddrop import`: the links of an older program, taken over into a storage folder.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,7 +9,9 @@ use serde::Serialize;
 
 use super::{Context, connect, exit, output};
 use crate::access;
+use crate::identity::{self, Owner, Sha1};
 use crate::import::deaddrop::DeadDrop;
+use crate::import::flaskpaste::FlaskPaste;
 use crate::import::{self, Outcome, Source};
 use crate::store::{self, Store};
 use crate::units::{MIB, Size};
@@ -20,6 +23,12 @@ pub(super) struct Args {
     /// The storage folder of DeadDrop: links.db and files/
     #[arg(long, value_name = "STORAGE", group = "source")]
     deaddrop: Option<PathBuf>,
+    /// The database of FlaskPaste: pastes, short URLs and their owners
+    #[arg(long, value_name = "FILE", group = "source")]
+    flaskpaste: Option<PathBuf>,
+    /// The links of this certificate of FlaskPaste's, by its SHA-1, are to be those of this client of ours
+    #[arg(long = "owner", value_name = "SHA1=NAME", value_parser = owner, requires = "flaskpaste")]
+    owners: Vec<(Sha1, String)>,
     /// The storage folder of ddrop; made if it is missing. Its server must not run
     #[arg(short, long, value_name = "STORAGE", env = "DD_STORAGE_PATH", hide_env_values = true)]
     storage: PathBuf,
@@ -28,14 +37,19 @@ pub(super) struct Args {
     check: bool,
 }
 
+fn owner(text: &str) -> Result<(Sha1, String), String> {
+    let (sha1, name) = text.split_once('=').ok_or("it has to be SHA1=NAME")?;
+    let sha1 = sha1.to_ascii_lowercase().parse().map_err(|error: identity::Error| error.to_string())?;
+    Ok((sha1, name.to_owned()))
+}
+
 /// Takes over.
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitCode> {
-    let source = source(&args)?;
     let nothing_there = !args.storage.join("links.db").exists();
+    // Looked at first: what is no installation of another program is not to make one of ours.
+    source(&args, HashMap::new())?;
     let store = if args.check && nothing_there { None } else { Some(open(&args).await?) };
-    let permit = (!args.check).then(access::adopt);
-    let into = store.as_ref().map(|store| (store, permit.as_ref()));
-    let outcome = import::import(&*source, into, connect::clock().now()).await;
+    let outcome = import(&args, store.as_ref()).await;
     if let Some(store) = &store {
         store.close().await;
     }
@@ -44,13 +58,43 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitCode> {
     Ok(if outcome.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn source(args: &Args) -> Result<Box<dyn Source>> {
-    match &args.deaddrop {
-        Some(path) => {
-            let opened = DeadDrop::open(path);
-            Ok(Box::new(opened.with_context(|| format!("cannot import from {}", path.display()))?))
+async fn import(args: &Args, store: Option<&Store>) -> Result<Outcome> {
+    let owners = owners(args, store).await?;
+    let permit = (!args.check).then(access::adopt);
+    if let (Some(store), Some(_)) = (store, &permit) {
+        // Those that were taken over before it was known whose they are.
+        for (sha1, owner) in &owners {
+            store.trust().hand_over(*sha1, owner.clone()).await?;
         }
-        None => Err(exit::Usage("say what to import: --deaddrop STORAGE".to_owned()).into()),
+    }
+    let into = store.map(|store| (store, permit.as_ref()));
+    Ok(import::import(&*source(args, owners)?, into, connect::clock().now()).await?)
+}
+
+/// Who of ours is meant.
+async fn owners(args: &Args, store: Option<&Store>) -> Result<HashMap<Sha1, Owner>> {
+    let mut owners = HashMap::new();
+    for (sha1, name) in &args.owners {
+        let client = match store {
+            Some(store) => store.trust().client_named(name).await?,
+            None => None,
+        };
+        let Some(client) = client else {
+            return Err(exit::Usage(format!("there is no client {name} here: it has to enrol before")).into());
+        };
+        owners.insert(*sha1, Owner::Client(client.id));
+    }
+    Ok(owners)
+}
+
+fn source(args: &Args, owners: HashMap<Sha1, Owner>) -> Result<Box<dyn Source>> {
+    let cannot = |path: &Path| format!("cannot import from {}", path.display());
+    match (&args.deaddrop, &args.flaskpaste) {
+        (Some(path), _) => Ok(Box::new(DeadDrop::open(path).with_context(|| cannot(path))?)),
+        (None, Some(path)) => Ok(Box::new(FlaskPaste::open(path, owners).with_context(|| cannot(path))?)),
+        (None, None) => {
+            Err(exit::Usage("say what to import: --deaddrop STORAGE or --flaskpaste FILE".to_owned()).into())
+        }
     }
 }
 
@@ -81,6 +125,10 @@ struct Told<'a> {
 fn tell(context: &Context, args: &Args, outcome: &Outcome) -> Result<()> {
     for failure in &outcome.failed {
         output::warning(&format!("{} is left out: {}", output::printable(&failure.id), failure.why));
+    }
+    for (owner, count) in outcome.owners.iter().filter(|(owner, _)| owner.starts_with("sha1:")) {
+        let name = outcome.names.get(owner).map(|name| format!(" ({})", output::printable(name))).unwrap_or_default();
+        output::message(&format!("{count} for the holder of the certificate {owner}{name}"));
     }
     if !args.check {
         warn_of_quota(&args.storage);

@@ -166,6 +166,7 @@ mod tests {
             "ddrop update abcd --ttl 2h -n name",
             "ddrop export dir --all --force",
             "ddrop import --deaddrop old -s storage --check",
+            "ddrop import --flaskpaste pastes.db -s storage --owner 000102030405060708090a0b0c0d0e0f10111213=bob",
             "ddrop info",
             "ddrop whoami --json",
             "ddrop health --url https://localhost",

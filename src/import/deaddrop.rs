@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 
-use super::foreign::{Foreign, flag, instant, text};
+use super::foreign::{Foreign, flag, instant, media_type, text};
 use super::{Error, Found, Known, Source};
 use crate::identity::Owner;
 use crate::link::{FileName, Kind};
@@ -115,10 +115,14 @@ impl DeadDrop {
             // There is one token for everybody, so everything is its bearer's.
             owner: Owner::Token,
             name: row.name.as_deref().and_then(FileName::clean),
-            mime: row.mime.clone().unwrap_or_else(|| "application/octet-stream".to_owned()),
+            mime: media_type(row.mime.as_deref()),
             created_at,
             expires_at,
+            idle: None,
+            accessed_at: None,
             burn: false,
+            password: None,
+            target: None,
             place,
         }))
     }
@@ -163,6 +167,10 @@ impl Source for DeadDrop {
         let opened = File::open(&link.place).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (size, file) = opened.map_err(Error::Read)?;
         Ok((Box::new(file), size))
+    }
+
+    fn name_of(&self, _: &Owner) -> Result<Option<String>, Error> {
+        Ok(None)
     }
 }
 

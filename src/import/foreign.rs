@@ -110,6 +110,13 @@ pub(super) fn text(value: &Value) -> Option<String> {
     }
 }
 
+/// A media type that can stand in a header; whatever else there is, is just bytes.
+pub(super) fn media_type(text: Option<&str>) -> String {
+    let usable =
+        |text: &&str| text.len() <= 255 && text.contains('/') && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    text.filter(usable).unwrap_or("application/octet-stream").to_owned()
+}
+
 /// Whether something is so: any number but 0, and `true`, `yes`, `t`.
 pub(super) fn flag(value: &Value) -> bool {
     match value {

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::access::{Adopt, Permit};
 use crate::identity::Owner;
-use crate::link::{Draft, FileName, Kind, LinkId};
+use crate::link::{Draft, FileName, Kind, LinkId, PasswordHash};
 use crate::store::{self, Adopted, Life, Lookup, Store};
 use crate::units::{Timestamp, Ttl};
 
 pub mod deaddrop;
+pub mod flaskpaste;
 mod foreign;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,12 @@ pub trait Source {
     /// # Errors
     /// When they are not there.
     fn open(&self, link: &Known) -> Result<(Box<dyn Read>, u64), Error>;
+
+    /// What the other program calls an owner, if it does.
+    ///
+    /// # Errors
+    /// When its database cannot be read.
+    fn name_of(&self, owner: &Owner) -> Result<Option<String>, Error>;
 }
 
 /// What a row of another program says.
@@ -68,8 +76,16 @@ pub struct Known {
     pub created_at: Option<Timestamp>,
     /// When it ends; `None` is never.
     pub expires_at: Option<Timestamp>,
+    /// How long after its last reading it ends, if that is what ends it.
+    pub idle: Option<Duration>,
+    /// When it was last read.
+    pub accessed_at: Option<Timestamp>,
     /// Whether the first reader is the last.
     pub burn: bool,
+    /// Without the password it leads nowhere.
+    pub password: Option<PasswordHash>,
+    /// Where a link of kind [`Kind::Url`] leads.
+    pub target: Option<String>,
     /// Where the other program has its bytes; a source knows what this means.
     place: PathBuf,
 }
@@ -89,6 +105,8 @@ pub struct Outcome {
     pub failed: Vec<Failure>,
     /// How many links of each owner were taken over, or would be.
     pub owners: BTreeMap<String, u64>,
+    /// What the other program calls those owners, as far as it does.
+    pub names: BTreeMap<String, String>,
 }
 
 /// A link that could not be taken over.
@@ -122,12 +140,15 @@ pub async fn import(source: &dyn Source, into: Option<Into<'_>>, now: Timestamp)
                 continue;
             }
         };
-        let (id, owner) = (known.id.to_string(), known.owner.to_string());
+        let (id, owner) = (known.id.to_string(), known.owner.clone());
         match one(source, *known, into, now).await {
             Ok(Some(bytes)) => {
                 outcome.imported += 1;
                 outcome.bytes += bytes;
-                *outcome.owners.entry(owner).or_default() += 1;
+                if let Some(name) = source.name_of(&owner)? {
+                    outcome.names.insert(owner.to_string(), name);
+                }
+                *outcome.owners.entry(owner.to_string()).or_default() += 1;
             }
             Ok(None) => outcome.there += 1,
             // The storage is at fault, and would be with the next one too.
@@ -148,7 +169,7 @@ fn reason(error: &Error) -> String {
 
 /// How many bytes it had; `None` when an import before this one has taken it over.
 async fn one(source: &dyn Source, known: Known, into: Option<Into<'_>>, now: Timestamp) -> Result<Option<u64>, Error> {
-    let Some((store, permit)) = into else { return Ok(Some(source.open(&known)?.1)) };
+    let Some((store, permit)) = into else { return size(source, &known).map(Some) };
     // A link that has ended is forgotten after a while; that it was taken over is not, or it would come back.
     let mark = format!("imported:{}", known.id);
     let which = known.created_at.map_or_else(|| "-".to_owned(), |at| at.as_millis().to_string());
@@ -167,9 +188,28 @@ async fn one(source: &dyn Source, known: Known, into: Option<Into<'_>>, now: Tim
         }
         Lookup::Live(_) | Lookup::Gone => return Err(Error::Taken),
     }
-    let (reader, size) = source.open(&known)?;
-    let Some(permit) = permit else { return Ok(Some(size)) };
-    let id = known.id.clone();
+    let Some(permit) = permit else { return size(source, &known).map(Some) };
+    let bytes = keep(source, store, permit, known, now).await?;
+    trust.set_value(&mark, &which).await?;
+    Ok(Some(bytes))
+}
+
+/// How many bytes it has, looked at only.
+fn size(source: &dyn Source, known: &Known) -> Result<u64, Error> {
+    match known.target {
+        Some(_) => Ok(0),
+        None => Ok(source.open(known)?.1),
+    }
+}
+
+async fn keep(
+    source: &dyn Source,
+    store: &Store,
+    permit: &Permit<Adopt>,
+    known: Known,
+    now: Timestamp,
+) -> Result<u64, Error> {
+    let opened = known.target.is_none().then(|| source.open(&known)).transpose()?;
     let draft = Draft {
         kind: known.kind,
         name: known.name,
@@ -177,15 +217,18 @@ async fn one(source: &dyn Source, known: Known, into: Option<Into<'_>>, now: Tim
         ttl: Ttl::Forever,
         idle: false,
         burn: known.burn,
-        password: None,
+        password: known.password,
         most: None,
     };
     let created_at = known.created_at.unwrap_or(now);
-    let life = Life { created_at, expires_at: known.expires_at, idle: None, accessed_at: None };
-    let adopted = Adopted { id, owner: known.owner, draft, life };
+    let life = Life { created_at, expires_at: known.expires_at, idle: known.idle, accessed_at: known.accessed_at };
+    let adopted = Adopted { id: known.id, owner: known.owner, draft, life };
+    if let Some(target) = known.target {
+        return if store.adopt_target(permit, adopted, target).await? { Ok(0) } else { Err(Error::Taken) };
+    }
+    let (reader, size) = opened.ok_or_else(|| Error::Missing("it has no content".to_owned()))?;
     copy(store, permit, adopted, reader, size).await?;
-    trust.set_value(&mark, &which).await?;
-    Ok(Some(size))
+    Ok(size)
 }
 
 async fn copy(

@@ -17,35 +17,35 @@ use crate::store::{Config, Lookup, Store};
 use crate::units::Timestamp;
 
 /// 2027-01-15T08:00:00Z.
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(super) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-struct Here {
+pub(super) struct Here {
     folder: TempDir,
-    clock: Manual,
-    store: Store,
+    pub(super) clock: Manual,
+    pub(super) store: Store,
 }
 
 impl Here {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Manual::at(NOW);
         let store = open(folder.path(), &clock).await;
         Self { folder, clock, store }
     }
 
-    async fn import(&self, source: &dyn Source) -> Result<Outcome, Error> {
+    pub(super) async fn import(&self, source: &dyn Source) -> Result<Outcome, Error> {
         let permit = access::adopt();
         import(source, Some((&self.store, Some(&permit))), self.clock.now()).await
     }
 
-    async fn link(&self, id: &str) -> Option<Link> {
+    pub(super) async fn link(&self, id: &str) -> Option<Link> {
         match self.store.find(&id.parse().expect("an id")).await.expect("read") {
             Lookup::Live(link) => Some(*link),
             _ => None,
         }
     }
 
-    async fn content(&self, id: &str) -> String {
+    pub(super) async fn content(&self, id: &str) -> String {
         let link = self.link(id).await.expect("a link");
         let content = self.store.read(access::read(link), None).await.expect("read").expect("live");
         let bytes: Vec<_> = content.try_collect().await.expect("bytes");
@@ -82,7 +82,7 @@ fn rows(rows: &str) -> String {
     )
 }
 
-fn failures(outcome: &Outcome) -> Vec<(&str, &str)> {
+pub(super) fn failures(outcome: &Outcome) -> Vec<(&str, &str)> {
     outcome.failed.iter().map(|failure| (failure.id.as_str(), failure.why.as_str())).collect()
 }
 

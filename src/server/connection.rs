@@ -35,6 +35,7 @@ impl Connection {
             return Ok(Some(last));
         }
         let standing = authority.standing(Name::Sha256(certificate.fingerprint.sha256)).await?;
+        authority.hand_over(certificate.fingerprint, &standing).await?;
         let lasting = matches!(standing, Standing::Good { .. } | Standing::Revoked { .. } | Standing::Unknown);
         let fresh = Arc::new((epoch, standing));
         // What time alone can change is asked again.

@@ -51,7 +51,7 @@ impl Cache {
         let before = self.changes(id);
         let Some(row) = read().await?.map(Arc::new) else { return Ok(None) };
         // Whose a link of a mere certificate is may change with every change of trust, also by another process.
-        let lasting = row.phase == Phase::Ready && !matches!(row.link.owner, Owner::Certificate(_));
+        let lasting = row.phase == Phase::Ready && !matches!(row.link.owner, Owner::Certificate(_) | Owner::Sha1(_));
         if lasting && self.changes(id) == before {
             self.rows.insert(id.clone(), Arc::clone(&row));
             // A change between the check and the insertion would have been too early to forget this row.

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 
 use super::Error;
-use crate::identity::{ClientId, Fingerprint, Sha1, Sha256};
+use crate::identity::{ClientId, Fingerprint, Owner, Sha1, Sha256};
 use crate::units::Timestamp;
 
 /// A party known by one or more certificates.
@@ -146,6 +146,13 @@ pub trait Trust: Send + Sync {
 
     /// A certificate by one of its names. Answers from an index, so it does not depend on how many there are.
     fn known(&self, key: Key) -> BoxFuture<'_, Result<Option<Known>, Error>>;
+
+    /// Whether links of an older program wait for the holder of a certificate with this SHA-1. Costs a look into an
+    /// index.
+    fn awaited(&self, sha1: Sha1) -> BoxFuture<'_, Result<bool, Error>>;
+
+    /// Makes those links `to`'s.
+    fn hand_over(&self, sha1: Sha1, to: Owner) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Writes an enrolment in one transaction. Links that were the certificate's own become its client's.
     fn enroll(&self, enrolment: Enrolment) -> BoxFuture<'_, Result<Enrolled, Error>>;

@@ -24,6 +24,7 @@ mod proxied;
 mod publish;
 mod register;
 mod renewal;
+mod takeover;
 mod trust;
 mod upload;
 mod wire;

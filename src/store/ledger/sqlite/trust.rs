@@ -131,7 +131,9 @@ fn enroll(connection: &Connection, enrolment: Enrolment) -> Result<Enrolled, Err
     }
     let certificate = enrolment.certificate;
     if let Some(client) = &certificate.client {
-        bring_links(connection, certificate.fingerprint.sha256, client)?;
+        let to = Owner::Client(client.clone());
+        bring_links(connection, &Owner::Certificate(certificate.fingerprint.sha256), &to)?;
+        bring_links(connection, &Owner::Sha1(certificate.fingerprint.sha1), &to)?;
     }
     let sql = "INSERT INTO certificates (sha256, sha1, serial, client, profile, subject, issuer, not_before, not_after,
                created_at, revoked_at, reason, der) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
@@ -165,8 +167,8 @@ fn next_number(connection: &Connection, name: &str) -> Result<u64, Error> {
 }
 
 /// What someone uploaded with a certificate nobody knew is the client's, once it is known whose that is.
-fn bring_links(connection: &Connection, sha256: Sha256, client: &ClientId) -> Result<(), Error> {
-    let (from, to) = (Owner::Certificate(sha256).to_string(), Owner::Client(client.clone()).to_string());
+fn bring_links(connection: &Connection, from: &Owner, to: &Owner) -> Result<(), Error> {
+    let (from, to) = (from.to_string(), to.to_string());
     for sql in [
         "INSERT INTO totals SELECT ?2, links, bytes FROM totals WHERE owner = ?1
          ON CONFLICT (owner) DO UPDATE SET links = links + excluded.links, bytes = bytes + excluded.bytes",
@@ -205,6 +207,17 @@ impl Trust for Sqlite {
             }
         });
         ready(found).boxed()
+    }
+
+    fn awaited(&self, sha1: Sha1) -> BoxFuture<'_, Result<bool, Error>> {
+        let owner = Owner::Sha1(sha1).to_string();
+        let found =
+            self.read(|connection| one(connection, "SELECT 1 FROM totals WHERE owner = ?1", [&owner], |_| Ok(())));
+        ready(found.map(|found| found.is_some())).boxed()
+    }
+
+    fn hand_over(&self, sha1: Sha1, to: Owner) -> BoxFuture<'_, Result<(), Error>> {
+        self.queue.write(move |connection| bring_links(connection, &Owner::Sha1(sha1), &to)).boxed()
     }
 
     fn enroll(&self, enrolment: Enrolment) -> BoxFuture<'_, Result<Enrolled, Error>> {
