@@ -1,9 +1,11 @@
 //! What `deploy/` holds, run by the programs it is for: a missing one is a failure that says how to install it.
 
 #![allow(unreachable_pub, reason = "one binary: what its modules share is for nobody else")]
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "deploy/server.rs"]
 mod server;
 #[path = "deploy/supervised.rs"]
 mod supervised;
+#[path = "deploy/systemd.rs"]
+mod systemd;

@@ -37,8 +37,12 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn spawn(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("started");
+    pub fn spawn(command: Command) -> Self {
+        Self::try_spawn(command).expect("started")
+    }
+
+    pub fn try_spawn(mut command: Command) -> std::io::Result<Self> {
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
         let mut errors = BufReader::new(child.stderr.take().expect("a pipe"));
         let (mut said, mut line) = (String::new(), String::new());
         let url = loop {
@@ -49,7 +53,7 @@ impl Server {
             }
             said.push_str(&line);
         };
-        Self { child, errors, said, url }
+        Ok(Self { child, errors, said, url })
     }
 
     /// The invite it printed.
@@ -64,8 +68,13 @@ impl Server {
     }
 
     /// Tells it to stop; answers what it logged.
-    pub fn stop(mut self) -> String {
+    pub fn stop(self) -> String {
         self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits until it has stopped by itself; answers what it logged.
+    pub fn ended(mut self) -> String {
         let mut rest = String::new();
         self.errors.read_to_string(&mut rest).expect("readable");
         assert!(self.child.wait().expect("ended").success(), "{rest}");
