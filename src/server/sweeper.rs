@@ -1,11 +1,13 @@
 //! Reclaims what is over: at start, and then at every interval; and writes down now and then what was read.
 
+use std::time::Duration;
+
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::problem::chain;
-use crate::store::Swept;
+use crate::store::{Store, Swept};
 
 pub(super) async fn sweep(app: App, closing: CancellationToken) {
     let mut ticks = tokio::time::interval(app.settings.cleanup_interval);

@@ -10,12 +10,11 @@ use http_body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{show, wish};
-use crate::access;
 use crate::api::paste::{NewPaste, Paste, header as named};
 use crate::identity::Principal;
 use crate::link::{Draft, Kind};
 use crate::server::App;
-use crate::server::authenticate::{Asking, refusal};
+use crate::server::creation::{Creator, Incoming};
 use crate::server::handlers::upload::{broken, small};
 use crate::server::media;
 use crate::server::problem::Problem;
@@ -71,13 +70,16 @@ fn nothing() -> Problem {
 }
 
 /// `POST /paste`.
-pub(super) async fn create(State(app): State<App>, Asking(who): Asking, request: Request) -> Result<Response, Problem> {
-    let permit = access::create(&who, app.settings.policy).map_err(|denied| refusal(&app, denied))?;
+pub(super) async fn create(
+    State(app): State<App>,
+    Creator { who, permit, counted }: Creator,
+    request: Request,
+) -> Result<Response, Problem> {
     let draft = draft(&app, &who, request.headers())?;
     let clamped = wish::expiry(request.headers())?.is_some_and(|asked| asked > app.settings.pastes.max_expiry);
     let most = app.settings.pastes.most(&who);
     let content = Content::of(&app, request, most).await?;
-    let mut upload = app.store.begin(permit, draft, content.declared).await?;
+    let mut incoming = Incoming::begin(&app, &who, permit, draft, content.declared).await?;
     let mut told = content.mime;
     let mut head = Vec::new();
     let mut pieces = content.body.into_data_stream();
@@ -86,17 +88,17 @@ pub(super) async fn create(State(app): State<App>, Asking(who): Asking, request:
         if head.len() < media::HEAD {
             head.extend(piece.iter().take(media::HEAD - head.len()));
         }
-        upload.write(piece).await?;
+        incoming.write(piece).await?;
     }
     if head.is_empty() {
         return Err(nothing());
     }
     let mime = told.take().unwrap_or_else(|| media::detect(&head, head.len() < media::HEAD));
-    upload.revise(Draft { mime, ..upload.draft().clone() });
-    let link = upload.finish().await?;
+    incoming.revise(Draft { mime, ..incoming.draft().clone() });
+    let link = incoming.finish().await?;
     let paste = show::paste(&app, &link, &who);
     let paste = Paste { expiry_clamped: clamped.then_some(true), ..paste };
-    Ok((StatusCode::CREATED, [(header::LOCATION, paste.url.clone())], Json(paste)).into_response())
+    Ok((StatusCode::CREATED, counted, [(header::LOCATION, paste.url.clone())], Json(paste)).into_response())
 }
 
 fn draft(app: &App, who: &Principal, headers: &HeaderMap) -> Result<Draft, Problem> {
