@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pki::request::Request;
 
-use super::issue::Deed;
+use super::issue::{Deed, New};
 use super::{Actor, Authority, Error, InviteFor, Issued, MadeInvite};
 use crate::identity::ClientId;
 use crate::store::trust::{Client, Invite};
@@ -96,6 +96,7 @@ impl Authority {
         let enrolled = async {
             let (client, new) = self.invited(&invite, now).await?;
             let lifetime = self.config.client_lifetime;
+            let new = if new { New::Client } else { New::No };
             let deed = Deed { what: "enroll", invite: Some(invite.id.clone()), new, lifetime };
             self.certify(from, deed, client, request.key()).await
         };

@@ -25,6 +25,9 @@ pub enum Error {
     /// Another client has that name.
     #[error("there is a client named '{0}' already; for one more certificate of that client make an invite with --for")]
     NameTaken(String),
+    /// Somebody else was the first client.
+    #[error("there is a client already")]
+    NotFirst,
     /// Not a name a client can have.
     #[error(
         "'{0}' is no name for a client: 1 to 64 printable characters without '/', ',' and ':', no space at the ends, and not 'operator', 'nobody' or 'server'"
@@ -163,6 +166,7 @@ impl Error {
                 | Self::InviteExpired(_)
                 | Self::InviteWithdrawn
                 | Self::NameTaken(_)
+                | Self::NotFirst
                 | Self::Name(_)
                 | Self::NoSuchClient(_)
                 | Self::ClientOver(_)

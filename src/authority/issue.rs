@@ -43,14 +43,13 @@ impl Authority {
     }
 
     async fn try_renew(&self, by: &Actor, id: &ClientId, csr_pem: &str) -> Result<Issued, Error> {
-        let clients = self.trust.clients().await?;
-        let client = clients.into_iter().find(|client| client.id == *id);
+        let client = self.trust.client(id).await?;
         let client = client.ok_or_else(|| Error::NoSuchClient(by.name.clone()))?;
         if !self.is_vouched_for(id, None).await? {
             return Err(Error::ClientOver(client.name));
         }
         let request = Request::from_pem(csr_pem)?;
-        let deed = Deed { what: "renew", invite: None, new: false, lifetime: self.config.client_lifetime };
+        let deed = Deed { what: "renew", invite: None, new: New::No, lifetime: self.config.client_lifetime };
         let issued = self.certify(by, deed, client, request.key()).await?;
         self.unless_revoked(by, issued).await
     }
@@ -104,16 +103,16 @@ impl Authority {
         csr: Option<&str>,
     ) -> Result<(Issued, Option<Bundle>), Error> {
         let lifetime = lifetime(days, self.config.client_lifetime)?;
-        self.make_client(by, "issue", name, lifetime, admin, csr).await
+        let maker = Deed { what: "issue", invite: None, new: New::Client, lifetime };
+        self.make_client(by, maker, name, admin, csr).await
     }
 
     /// A new client and its certificate, for the key of a signing request or for one that is made here.
     pub(super) async fn make_client(
         &self,
         by: &Actor,
-        what: &'static str,
+        deed: Deed,
         name: &str,
-        lifetime: Duration,
         admin: bool,
         csr: Option<&str>,
     ) -> Result<(Issued, Option<Bundle>), Error> {
@@ -122,7 +121,6 @@ impl Authority {
             return Err(Error::NameTaken(name.to_owned()));
         }
         let client = new_client(name, admin, self.clock.now())?;
-        let deed = Deed { what, invite: None, new: true, lifetime };
         if let Some(csr) = csr {
             let request = Request::from_pem(csr)?;
             return Ok((self.certify(by, deed, client, request.key()).await?, None));
@@ -179,11 +177,12 @@ impl Authority {
             der: None,
         };
         self.record(by, "trust", vec![("fingerprint", sha256.to_string()), ("name", name.to_owned())]).await?;
-        let enrolment = Enrolment { invite: None, client: new.then(|| client.clone()), certificate };
+        let enrolment = Enrolment { invite: None, client: new.then(|| client.clone()), first: false, certificate };
         match self.trust.enroll(enrolment).await? {
             Enrolled::Done => Ok(client),
             Enrolled::NameTaken => Err(Error::NameTaken(client.name)),
             Enrolled::InviteSpent => Err(Error::InviteUsed),
+            Enrolled::NotFirst => Err(Error::NotFirst),
         }
     }
 
@@ -204,13 +203,15 @@ impl Authority {
         self.record(by, deed.what, deed.details(&issued)).await?;
         let enrolment = Enrolment {
             invite: deed.invite.map(|id| (id, now)),
-            client: deed.new.then(|| issued.client.clone()),
+            client: (deed.new != New::No).then(|| issued.client.clone()),
+            first: deed.new == New::First,
             certificate: row,
         };
         match self.trust.enroll(enrolment).await? {
             Enrolled::Done => Ok(issued),
             Enrolled::InviteSpent => Err(Error::InviteUsed),
             Enrolled::NameTaken => Err(Error::NameTaken(issued.client.name)),
+            Enrolled::NotFirst => Err(Error::NotFirst),
         }
     }
 
@@ -248,9 +249,20 @@ pub(super) struct Deed {
     /// The invite it uses up.
     pub(super) invite: Option<String>,
     /// Whether the client is new.
-    pub(super) new: bool,
+    pub(super) new: New,
     /// How long the certificate is to live.
     pub(super) lifetime: Duration,
+}
+
+/// Whether a client is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum New {
+    /// There is one.
+    No,
+    /// It is new.
+    Client,
+    /// It is new, and the first of all; else there is none.
+    First,
 }
 
 impl Deed {
@@ -267,7 +279,7 @@ impl Deed {
     }
 }
 
-fn issued(certificate: &Certificate, row: &trust::Certificate, issuer: &Issuer, client: Client) -> Issued {
+pub(super) fn issued(certificate: &Certificate, row: &trust::Certificate, issuer: &Issuer, client: Client) -> Issued {
     Issued {
         chain_pem: format!("{}{}", certificate.to_pem(), issuer.ca.certificate().to_pem()),
         fingerprint: row.fingerprint,

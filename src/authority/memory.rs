@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
-use crate::identity::{Owner, Sha1, Sha256};
+use crate::identity::{ClientId, Owner, Sha1, Sha256};
 use crate::store::Error;
 use crate::store::trust::{
     Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Listed, Revoked, Trust,
@@ -40,6 +40,9 @@ impl Rows {
     }
 
     fn enroll(&mut self, enrolment: Enrolment) -> Enrolled {
+        if enrolment.first && !self.clients.is_empty() {
+            return Enrolled::NotFirst;
+        }
         let invite = enrolment.invite.as_ref().map(|(id, now)| {
             self.invites.iter().position(|invite| {
                 invite.id == *id
@@ -153,6 +156,14 @@ impl Trust for Memory {
 
     fn client_named(&self, name: &str) -> BoxFuture<'_, Result<Option<Client>, Error>> {
         self.read(|rows| rows.clients.iter().find(|client| client.name == name).cloned())
+    }
+
+    fn client(&self, id: &ClientId) -> BoxFuture<'_, Result<Option<Client>, Error>> {
+        self.read(|rows| rows.clients.iter().find(|client| client.id == *id).cloned())
+    }
+
+    fn has_clients(&self) -> BoxFuture<'_, Result<bool, Error>> {
+        self.read(|rows| !rows.clients.is_empty())
     }
 
     fn clients(&self) -> BoxFuture<'_, Result<Vec<Client>, Error>> {

@@ -188,8 +188,6 @@ pub struct Authority {
     refusals: Refusals,
     /// Held while a line is written, so that the head that is kept is that of the last line.
     recording: Mutex<()>,
-    /// Held while someone registers, so that only one is the first.
-    registering: Mutex<()>,
 }
 
 /// What anyone may know of the authority.
@@ -284,7 +282,6 @@ impl Authority {
             lists: Mutex::default(),
             refusals: Refusals::default(),
             recording: Mutex::default(),
-            registering: Mutex::default(),
             config,
             trust,
             clock,
@@ -367,7 +364,7 @@ impl Authority {
     /// # Errors
     /// When the rows cannot be read.
     pub async fn has_clients(&self) -> Result<bool, Error> {
-        Ok(!self.trust.clients().await?.is_empty())
+        Ok(self.trust.has_clients().await?)
     }
 
     /// Certificates, newest first; of one client, or all.
@@ -429,7 +426,7 @@ impl Authority {
             return Ok(());
         }
         let certificate = row(certificate, profile, None, Some(issuer), self.clock.now())?;
-        let kept = self.trust.enroll(Enrolment { invite: None, client: None, certificate }).await;
+        let kept = self.trust.enroll(Enrolment { invite: None, client: None, first: false, certificate }).await;
         // Another process that was started at the same moment may have kept it first.
         if kept.is_err() && self.trust.known(trust::Key::Sha256(sha256)).await?.is_some() {
             return Ok(());

@@ -399,7 +399,7 @@ impl From<authority::Error> for Problem {
             E::InviteUsed => invite("invite_used"),
             E::InviteExpired(_) => invite("invite_expired"),
             E::InviteWithdrawn => invite("invite_withdrawn"),
-            E::NameTaken(_) => refused(StatusCode::CONFLICT, "name_taken"),
+            E::NameTaken(_) | E::NotFirst => refused(StatusCode::CONFLICT, "name_taken"),
             E::Known => refused(StatusCode::CONFLICT, "certificate_known"),
             E::WasRevoked => refused(StatusCode::CONFLICT, "certificate_revoked"),
             E::NoSuchClient(_) => refused(StatusCode::NOT_FOUND, "no_such_client"),

@@ -309,6 +309,7 @@ async fn an_invite_enrols_one(trust: Arc<dyn Trust>) {
             tokio::spawn(async move {
                 let alice = client(&format!("c{n}"), &format!("alice{n}"));
                 let enrolment = Enrolment {
+                    first: false,
                     invite: Some(("i1".into(), at(50))),
                     certificate: certificate(n, &alice.id),
                     client: Some(alice),
@@ -322,7 +323,7 @@ async fn an_invite_enrols_one(trust: Arc<dyn Trust>) {
         match racer.await.expect("no panic") {
             Enrolled::Done => done += 1,
             Enrolled::InviteSpent => {}
-            Enrolled::NameTaken => panic!("the names differ"),
+            refused => panic!("{refused:?}"),
         }
     }
     assert_eq!(done, 1);
@@ -332,12 +333,38 @@ async fn an_invite_enrols_one(trust: Arc<dyn Trust>) {
     assert!(!trust.withdraw_invite("i1", at(60)).await.expect("written"), "it was used");
 }
 
+/// Of those who race to be the first client, through whichever process, one is.
+async fn one_is_first(one: Arc<dyn Trust>, other: Arc<dyn Trust>) {
+    assert!(!one.has_clients().await.expect("read"));
+    let racers: Vec<_> = (0..8)
+        .map(|n| {
+            let trust = Arc::clone(if n % 2 == 0 { &one } else { &other });
+            let own = client(&format!("r{n}"), &format!("racer{n}"));
+            let enrolment =
+                Enrolment { first: true, invite: None, certificate: certificate(n, &own.id), client: Some(own) };
+            tokio::spawn(async move { trust.enroll(enrolment).await.expect("written") })
+        })
+        .collect();
+    let mut done = 0;
+    for racer in racers {
+        match racer.await.expect("no panic") {
+            Enrolled::Done => done += 1,
+            refused => assert_eq!(refused, Enrolled::NotFirst),
+        }
+    }
+    assert_eq!(done, 1);
+    let all = one.clients().await.expect("read");
+    assert!(all.len() == 1 && other.has_clients().await.expect("read"), "the losers left nothing");
+    assert_eq!(other.client(&all[0].id).await.expect("read").as_ref(), Some(&all[0]));
+}
+
 async fn invites_end(trust: &dyn Trust) {
     trust.invite(invite("late", 10)).await.expect("kept");
     trust.invite(invite("back", 100)).await.expect("kept");
     assert!(trust.withdraw_invite("back", at(5)).await.expect("written"));
     for id in ["late", "back", "never"] {
         let enrolment = Enrolment {
+            first: false,
             invite: Some((id.into(), at(10))),
             client: None,
             certificate: certificate(100, &ClientId::from_kept("x".into())),
@@ -349,15 +376,20 @@ async fn invites_end(trust: &dyn Trust) {
 async fn a_refused_enrolment_leaves_the_invite(trust: &dyn Trust) {
     trust.invite(invite("i2", 100)).await.expect("kept");
     let bob = client("bob1", "bob");
-    let first = Enrolment { invite: None, certificate: certificate(20, &bob.id), client: Some(bob.clone()) };
+    let first =
+        Enrolment { first: false, invite: None, certificate: certificate(20, &bob.id), client: Some(bob.clone()) };
     assert_eq!(trust.enroll(first).await.expect("written"), Enrolled::Done);
     let other = client("bob2", "bob");
-    let second =
-        Enrolment { invite: Some(("i2".into(), at(5))), certificate: certificate(21, &other.id), client: Some(other) };
+    let second = Enrolment {
+        first: false,
+        invite: Some(("i2".into(), at(5))),
+        certificate: certificate(21, &other.id),
+        client: Some(other),
+    };
     assert_eq!(trust.enroll(second).await.expect("written"), Enrolled::NameTaken);
     let left = trust.invite_by_hash(Sha256::of(b"i2")).await.expect("read").expect("an invite");
     assert_eq!(left.used_at, None);
-    let one_more = Enrolment { invite: None, certificate: certificate(22, &bob.id), client: Some(bob) };
+    let one_more = Enrolment { first: false, invite: None, certificate: certificate(22, &bob.id), client: Some(bob) };
     assert_eq!(trust.enroll(one_more).await.expect("written"), Enrolled::Done, "a client may have several");
 }
 
@@ -365,7 +397,7 @@ async fn revocation_is_seen_and_raises_the_epoch(trust: &dyn Trust) {
     let carol = client("carol", "carol");
     let own = certificate(40, &carol.id);
     let before = trust.epoch();
-    let enrolment = Enrolment { invite: None, certificate: own.clone(), client: Some(carol.clone()) };
+    let enrolment = Enrolment { first: false, invite: None, certificate: own.clone(), client: Some(carol.clone()) };
     trust.enroll(enrolment).await.expect("written");
     let enrolled = trust.epoch();
     assert_ne!(before, enrolled);
@@ -397,7 +429,7 @@ async fn links_go_with_their_certificate(links: &dyn Links, trust: &dyn Trust) {
     let own = ready_link(links, Owner::Client(zoe.id.clone()), "own", 1, None).await;
     let brought = ready_link(links, before.clone(), "brought", 2, None).await;
     let others = ready_link(links, Owner::Certificate(Sha256([91; 32])), "other", 3, None).await;
-    let enrolment = Enrolment { invite: None, client: Some(zoe.clone()), certificate: unknown };
+    let enrolment = Enrolment { first: false, invite: None, client: Some(zoe.clone()), certificate: unknown };
     assert_eq!(trust.enroll(enrolment).await.expect("written"), Enrolled::Done);
     let after = Owner::Client(zoe.id);
     for (link, owner) in [(&own, &after), (&brought, &after), (&others, &others.owner)] {
@@ -423,6 +455,13 @@ async fn sqlite_keeps_trust() {
 }
 
 #[tokio::test]
+async fn sqlite_knows_who_is_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [one, other] = [(); 2].map(|()| Arc::new(Sqlite::open(folder.path()).expect("opened")));
+    one_is_first(one, other).await;
+}
+
+#[tokio::test]
 async fn sqlite_brings_links_along() {
     let folder = tempfile::tempdir().expect("a folder");
     let sqlite = Sqlite::open(folder.path()).expect("opened");
@@ -436,7 +475,7 @@ async fn another_process_sees_a_change_of_trust_at_once() {
     let operator = Sqlite::open(folder.path()).expect("opened");
     let before = server.epoch();
     let dave = client("dave", "dave");
-    let enrolment = Enrolment { invite: None, certificate: certificate(1, &dave.id), client: Some(dave) };
+    let enrolment = Enrolment { first: false, invite: None, certificate: certificate(1, &dave.id), client: Some(dave) };
     operator.enroll(enrolment).await.expect("written");
     let after = server.epoch();
     assert_ne!(after, before);
@@ -452,7 +491,10 @@ async fn a_revocation_is_told_although_its_caller_has_gone_away() {
     let erin = client("erin", "erin");
     let own = certificate(1, &erin.id);
     let sha256 = own.fingerprint.sha256;
-    trust.enroll(Enrolment { invite: None, certificate: own, client: Some(erin) }).await.expect("written");
+    trust
+        .enroll(Enrolment { first: false, invite: None, certificate: own, client: Some(erin) })
+        .await
+        .expect("written");
     let before = trust.epoch();
     cut_off(1, trust.revoke(vec![sha256], Revoked { at: at(1), reason: 1 })).await;
     // Whatever was brought before this has been done when it is answered.

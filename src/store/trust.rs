@@ -107,6 +107,8 @@ pub struct Enrolment {
     pub invite: Option<(String, Timestamp)>,
     /// Make this client, unless it exists by id.
     pub client: Option<Client>,
+    /// Only if there is no client at all yet, else nothing is written: of those who race to be the first, one is.
+    pub first: bool,
     /// Keep this certificate.
     pub certificate: Certificate,
 }
@@ -120,6 +122,8 @@ pub enum Enrolled {
     InviteSpent,
     /// Another client has that name; nothing was written.
     NameTaken,
+    /// There is a client already, and this was to be the first; nothing was written.
+    NotFirst,
 }
 
 /// Which certificates a list is of.
@@ -168,6 +172,12 @@ pub trait Trust: Send + Sync {
 
     /// A client by its name.
     fn client_named(&self, name: &str) -> BoxFuture<'_, Result<Option<Client>, Error>>;
+
+    /// A client by its id.
+    fn client(&self, id: &ClientId) -> BoxFuture<'_, Result<Option<Client>, Error>>;
+
+    /// Whether there is any client.
+    fn has_clients(&self) -> BoxFuture<'_, Result<bool, Error>>;
 
     /// All clients, by name.
     fn clients(&self) -> BoxFuture<'_, Result<Vec<Client>, Error>>;

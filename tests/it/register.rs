@@ -132,6 +132,31 @@ async fn of_those_who_race_to_be_first_one_is_the_admin() {
 }
 
 #[tokio::test]
+async fn a_signing_request_whose_answer_was_lost_can_be_sent_again_by_the_holder_of_its_key() {
+    let app = open().await;
+    let (key, csr) = csr("carol");
+    let send = async |csr: String| post(&app, "/csr", &work(&app).await).body(csr).send().await.expect("answered");
+    let lost = send(csr.clone()).await;
+    let (serial, admin) = (lost.headers()["x-certificate-serial"].clone(), lost.headers()["x-is-admin"].clone());
+    let chain = lost.text().await.expect("a chain");
+    let again = send(csr.clone()).await;
+    assert_eq!((&again.headers()["x-certificate-serial"], &again.headers()["x-is-admin"]), (&serial, &admin));
+    assert_eq!(again.text().await.expect("a chain"), chain, "the same, not one more");
+    let same_key = pki::request::make(&key, "mallory").expect("a request");
+    assert_eq!(send(same_key).await.status(), StatusCode::OK, "another name is another client");
+    expect_problem(send(self::csr("carol").1).await, 409, "name_taken").await;
+    // With a bundle went its key, which nobody has now: the name stays taken until an admin sees to it.
+    assert_eq!(register(&app, "dan").await.status(), StatusCode::OK);
+    expect_problem(register(&app, "dan").await, 409, "name_taken").await;
+    let carol = Caller::new(&app, Some(Credentials { chain, key: key.to_pem().to_string() }));
+    let body = serde_json::json!({ "name": "carol" });
+    let revoked = carol.request(Method::POST, "/pki/revoke").json(&body).send().await.expect("answered");
+    assert_eq!(revoked.status(), StatusCode::OK);
+    expect_problem(send(csr).await, 409, "name_taken").await;
+    app.close().await;
+}
+
+#[tokio::test]
 async fn without_work_or_with_used_work_there_is_nothing() {
     let app = open().await;
     let bare = app.anonymous().post("/register").await;

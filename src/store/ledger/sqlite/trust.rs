@@ -106,6 +106,9 @@ fn many<T>(
 }
 
 fn enroll(connection: &Connection, enrolment: Enrolment) -> Result<Enrolled, Error> {
+    if enrolment.first && has_clients(connection)? {
+        return Ok(Enrolled::NotFirst);
+    }
     if let Some((id, now)) = &enrolment.invite {
         let sql = "UPDATE invites SET used_at = ?2
                    WHERE id = ?1 AND used_at IS NULL AND withdrawn_at IS NULL AND expires_at > ?2";
@@ -154,6 +157,10 @@ fn enroll(connection: &Connection, enrolment: Enrolment) -> Result<Enrolled, Err
         certificate.der,
     ])?;
     Ok(Enrolled::Done)
+}
+
+fn has_clients(connection: &Connection) -> Result<bool, Error> {
+    Ok(one(connection, "SELECT 1 FROM clients LIMIT 1", [], |_| Ok(()))?.is_some())
 }
 
 /// The name under which it is counted how often something was revoked.
@@ -277,6 +284,15 @@ impl Trust for Sqlite {
     fn client_named(&self, name: &str) -> BoxFuture<'_, Result<Option<Client>, Error>> {
         let sql = "SELECT id, name, admin, created_at FROM clients WHERE name = ?1";
         ready(self.read(|connection| one(connection, sql, [name], |row| Ok(client(row, 0)?)))).boxed()
+    }
+
+    fn client(&self, id: &ClientId) -> BoxFuture<'_, Result<Option<Client>, Error>> {
+        let sql = "SELECT id, name, admin, created_at FROM clients WHERE id = ?1";
+        ready(self.read(|connection| one(connection, sql, [id.as_str()], |row| Ok(client(row, 0)?)))).boxed()
+    }
+
+    fn has_clients(&self) -> BoxFuture<'_, Result<bool, Error>> {
+        ready(self.read(has_clients)).boxed()
     }
 
     fn clients(&self) -> BoxFuture<'_, Result<Vec<Client>, Error>> {
