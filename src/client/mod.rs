@@ -139,12 +139,9 @@ impl Client {
     /// # Errors
     /// As for every deed.
     pub async fn list(&self, all: bool, search: Option<&str>, after: Option<&str>) -> Result<api::Links, Error> {
-        let mut request = self.get(&["api", "links"]).query(&[("limit", PAGE)]);
-        if !all {
-            request = request.query(&[("own", true)]);
-        }
-        request = request.query(&[("search", search), ("after", after)]);
-        self.json(request).await
+        let whose = if all { "all" } else { "own" };
+        let request = self.get(&["api", "links"]).query(&[("limit", PAGE)]).query(&[(whose, true)]);
+        self.json(request.query(&[("search", search), ("after", after)])).await
     }
 
     /// How much there is.

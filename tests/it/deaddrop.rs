@@ -103,6 +103,53 @@ async fn d2_names_are_stored_safe_and_offered_right() {
 }
 
 #[tokio::test]
+async fn d2_a_forms_names_are_read_as_each_program_writes_them() {
+    let app = TestApp::start().await;
+    let alice = app.client("alice").await;
+    let long = format!("name=\"file\"; filename=\"{}.tar\"", "n".repeat(296));
+    let cut_long = format!("{}.tar", "n".repeat(251));
+    for (head, kept) in [
+        ("name=\"file\"; filename=\"na\u{ef}ve \u{1f680}.pdf\"", "na\u{ef}ve \u{1f680}.pdf"),
+        ("name=\"file\"; filename=\"say %22hi%22.txt\"", "say \"hi\".txt"),
+        ("name=\"file\"; filename=\"say \\\"hi\\\".txt\"", "say \"hi\".txt"),
+        ("name=\"file\"; filename=\"C:\\Users\\me\\a.txt\"", "a.txt"),
+        ("name=\"file\"; filename=\"../../etc/passwd\"", "passwd"),
+        ("name=\"file\"; filename*=UTF-8''..%2F..%2Fetc%2Fna%C3%AFve%0d%0a.txt", "na\u{ef}ve.txt"),
+        ("name=\"file\"; filename=\"=?UTF-8?B?bmHDr3ZlLnR4dA==?=\"", "na\u{ef}ve.txt"),
+        (&long, &cut_long),
+    ] {
+        // Beside it the empty field of a page's form, which says nothing.
+        let answer = send_form(&alice, &[("name=\"name\"", b""), ("name=\"ttl\"", b""), (head, b"x")]).await;
+        assert_eq!(answer.status(), StatusCode::CREATED, "{head}");
+        let link: api::Link = answer.json().await.expect("a link");
+        assert_eq!(link.name.as_deref(), Some(kept), "{head}");
+    }
+    app.close().await;
+}
+
+#[tokio::test]
+async fn d3_everybodys_links_are_an_admins_or_nothing() {
+    let app = TestApp::with(Setup { token: Some("right"), ..Setup::default() }).await;
+    let (admin, alice) = (app.admin().await, app.client("alice").await);
+    alice.upload("hers").await;
+    let count = async |who: &Caller, query: &str| {
+        let answer = who.get(&format!("/api/links{query}")).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{query}");
+        answer.json::<api::Links>().await.expect("links").links.len()
+    };
+    expect_problem(alice.get("/api/links?all=true").await, 403, "not_admin").await;
+    expect_problem(alice.get("/api/links?all=true&own=true").await, 403, "not_admin").await;
+    assert_eq!(
+        (count(&alice, "").await, count(&alice, "?all=false").await, count(&alice, "?own=true").await),
+        (1, 1, 1)
+    );
+    for all in [&admin, &app.anonymous().with_token("right")] {
+        assert_eq!((count(all, "?all=true").await, count(all, "").await, count(all, "?own=true").await), (1, 1, 0));
+    }
+    app.close().await;
+}
+
+#[tokio::test]
 async fn d2_head_answers_as_get_does_without_a_body() {
     let app = TestApp::start().await;
     let link = app.client("alice").await.upload_with("?name=a.txt", "0123456789").await;
@@ -195,8 +242,8 @@ async fn d8_for_ever_is_only_where_the_maximum_is() {
 }
 
 /// The status line of the answer to a request that asked before sending its body.
-async fn asked_first(app: &TestApp, who: &Credentials, head: &str) -> String {
-    let mut tls = wire::tls(app, Some(who), b"http/1.1").await;
+async fn asked_first(app: &TestApp, who: Option<&Credentials>, head: &str) -> String {
+    let mut tls = wire::tls(app, who, b"http/1.1").await;
     let head = format!("POST /api/upload HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n{head}\r\n\r\n");
     tls.write_all(head.as_bytes()).await.expect("written");
     let mut answer = [0; 12];
@@ -210,9 +257,16 @@ async fn d9_d10_who_asks_first_is_told_before_sending_also_with_a_form() {
     let alice = app.client("alice").await;
     let credentials = alice.credentials.clone().expect("a certificate");
     let form = "content-type: multipart/form-data; boundary=edge";
+    let stranger = Credentials::self_signed("mallory", app.app.clock.now().to_offset());
     for kind in ["content-type: text/plain", form] {
-        for (length, status) in [(99_000_000, "413"), (900_000, "507"), (10, "100")] {
-            let answer = asked_first(&app, &credentials, &format!("{kind}\r\ncontent-length: {length}")).await;
+        for (who, length, status) in [
+            (None, 10, "401"),
+            (Some(&stranger), 10, "403"),
+            (Some(&credentials), 99_000_000, "413"),
+            (Some(&credentials), 900_000, "507"),
+            (Some(&credentials), 10, "100"),
+        ] {
+            let answer = asked_first(&app, who, &format!("{kind}\r\ncontent-length: {length}")).await;
             assert_eq!(answer, format!("HTTP/1.1 {status}"), "{kind}");
         }
     }

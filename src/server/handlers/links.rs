@@ -34,9 +34,12 @@ pub(in crate::server) struct ListQuery {
     /// Also for an admin: only own links.
     #[serde(default)]
     own: bool,
+    /// Everybody's links, or nothing: who is no admin is refused, and not given own links instead.
+    #[serde(default)]
+    all: bool,
 }
 
-/// `GET /api/links`: own links, newest first; an admin's: all, unless `own=true`.
+/// `GET /api/links`: own links, newest first; an admin's: all, unless `own=true`; nobody else's with `all=true`.
 pub(in crate::server) async fn list(
     State(app): State<App>,
     Asking(who): Asking,
@@ -44,6 +47,9 @@ pub(in crate::server) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<JsonBody<api::Links>, Problem> {
     let policy = app.settings.policy;
+    if query.all {
+        access::administer(&who)?;
+    }
     let permit = if query.own { access::list_own(&who, policy)? } else { access::list(&who, policy)? };
     let limit = query.limit.unwrap_or(PAGE.0);
     if limit == 0 || limit > PAGE.1 {

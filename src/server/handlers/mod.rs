@@ -2,6 +2,7 @@
 
 pub(super) mod audit;
 pub(super) mod challenge;
+mod disposition;
 pub(super) mod est;
 pub(super) mod fetch;
 pub(super) mod health;

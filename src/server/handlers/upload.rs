@@ -9,6 +9,7 @@ use http_body::Body as _;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+use super::disposition;
 use super::render::{self, Base};
 use super::{Path, Query};
 use crate::access::{Create, Permit};
@@ -190,7 +191,8 @@ async fn from_form(
                 let Some(permit) = permit.take() else {
                     return Err(Problem::bad_request("the form has two parts 'file'"));
                 };
-                let file_name = field.file_name().map(str::to_owned);
+                let said = field.headers().get(header::CONTENT_DISPOSITION);
+                let file_name = said.and_then(|said| disposition::file_name(said.as_bytes()));
                 let mime = field.content_type().map_or_else(|| BYTES.to_owned(), clean_media_type);
                 let named = Wish {
                     name: wish.name.clone().or_else(|| file_name.clone()),
@@ -207,7 +209,7 @@ async fn from_form(
                 received = Some((incoming, file_name));
             }
             "ttl" => wish.ttl = Some(text(field, &ration).await?),
-            "name" => wish.name = Some(text(field, &ration).await?),
+            "name" => wish.name = Some(text(field, &ration).await?).filter(|name| !name.is_empty()),
             "burn" => wish.burn = Some(text(field, &ration).await?),
             other => {
                 let other: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
