@@ -42,8 +42,10 @@ impl Store {
     /// Makes a link to another address, under a short id.
     ///
     /// # Errors
-    /// When the database cannot be written.
+    /// [`Error::Full`] when there are as many links as there may be; or the database cannot be written.
     pub async fn shorten(&self, permit: Permit<Create>, target: String, ttl: Ttl) -> Result<Link, Error> {
+        let _counted = self.inner.counted()?;
+        self.inner.one_more().await?;
         let now = self.inner.clock.now();
         let mut link = Link {
             id: LinkId::random_short()?,

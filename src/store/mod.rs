@@ -31,6 +31,7 @@ mod create;
 mod cut_off;
 pub mod folder;
 mod ledger;
+mod number;
 mod once;
 mod read;
 mod sweep;
@@ -89,6 +90,7 @@ struct Inner {
     /// What cleans up after uploads and readings that were broken off, and what goes on without its caller.
     cleaning: TaskTracker,
     max_file_size: u64,
+    most_links: u64,
     clock: Arc<dyn Clock>,
 }
 
@@ -208,6 +210,7 @@ impl Store {
             running: Mutex::default(),
             cleaning: TaskTracker::new(),
             max_file_size: config.max_file_size,
+            most_links: number::most(config.max_storage),
             clock,
         };
         let store = Self { inner: Arc::new(inner) };

@@ -154,7 +154,7 @@ impl Store {
     }
 
     async fn sweep_memories(&self, swept: &mut Swept) -> Result<(), Error> {
-        let before = self.inner.clock.now().before(REMEMBERED);
+        let before = self.forgotten_before(self.inner.clock.now().before(REMEMBERED)).await?;
         loop {
             let begun = Instant::now();
             let forgotten = self.inner.links.forget(before, BATCH).await?;

@@ -102,6 +102,9 @@ impl Upload {
             wanted,
             sealing: false,
         };
+        if upload.replaces.is_none() {
+            upload.inner.one_more().await?;
+        }
         let row = ledger::Reservation {
             id: upload.link.clone(),
             kind: upload.draft.kind,

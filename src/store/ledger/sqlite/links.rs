@@ -421,6 +421,25 @@ impl Links for Sqlite {
         ready(self.read(|connection| totals(connection, owner.as_ref(), now))).boxed()
     }
 
+    fn ready(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        let found = self.read(|connection| {
+            let sql = "SELECT links FROM totals WHERE owner = ''";
+            let links: Option<i64> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
+            Ok(links.and_then(|links| u64::try_from(links).ok()).unwrap_or(0))
+        });
+        ready(found).boxed()
+    }
+
+    fn buried_beyond(&self, most: u64) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+        let found = self.read_much(move |connection| {
+            let sql = "SELECT ended_at FROM links WHERE phase = 3 ORDER BY ended_at DESC LIMIT 1 OFFSET ?1";
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let ended: Option<i64> = connection.prepare_cached(sql)?.query_row([most], |row| row.get(0)).optional()?;
+            Ok(ended.map(Timestamp::from_millis))
+        });
+        found.boxed()
+    }
+
     fn writable(&self) -> BoxFuture<'_, Result<(), Error>> {
         self.queue.write(|_| Ok(())).boxed()
     }
