@@ -153,6 +153,9 @@ fn obeyed(c: char) -> bool {
     c.is_control() || turns_text(c)
 }
 
+/// What is said beside the progress of a proof of work.
+pub const WORKING: &str = "working for a place on the server:";
+
 /// Progress on standard error if that is a terminal, else none.
 pub fn progress(what: &str) -> Arc<dyn Progress> {
     if !io::stderr().is_terminal() {
@@ -192,7 +195,10 @@ impl Progress for Bar {
         }
         bar.set_message(self.what.clone());
         bar.set_position(done);
-        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+        // The bar of an attempt before this one is not to stay on the screen.
+        if let Some(before) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).replace(bar) {
+            before.finish_and_clear();
+        }
     }
 
     fn advance(&self, bytes: u64) {
@@ -202,8 +208,15 @@ impl Progress for Bar {
     }
 
     fn retry(&self, why: &str) {
-        if let Some(bar) = &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
-            bar.suspend(|| message(&format!("{why}; going on")));
+        match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(bar) => bar.suspend(|| message(&format!("{why}; going on"))),
+            None => message(&format!("{why}; going on")),
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bar.finish_and_clear();
         }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Context, exit, output};
 use crate::api::Link;
-use crate::client::transfer::upload::Content;
+use crate::client::transfer::upload::{Content, Replay};
 use crate::client::{Client, Wish};
 use crate::units::Ttl;
 
@@ -58,15 +58,16 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitCode> {
 }
 
 async fn upload(client: &Client, args: &Args, path: &Path) -> Result<Link> {
-    let content = match path == Path::new("-") {
-        true => Content::stream(std::io::stdin(), "standard input"),
-        false => Content::at(path)?,
+    let stream = (path == Path::new("-")).then(|| Replay::of(std::io::stdin()));
+    let open = || match &stream {
+        Some(stream) => stream.content("standard input"),
+        None => Content::at(path),
     };
     let wish = Wish {
-        name: args.name.clone().or_else(|| content.name().map(str::to_owned)),
+        name: args.name.clone().or(open()?.name().map(str::to_owned)),
         ttl: args.ttl.map(|ttl| ttl.to_string()),
         burn: args.burn.then_some(true),
     };
     let progress = output::progress(&path.display().to_string());
-    Ok(client.upload(content, &wish, progress).await?)
+    Ok(client.upload_for_work(&open, &wish, progress, &*output::counting(output::WORKING)).await?)
 }

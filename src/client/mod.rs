@@ -28,11 +28,12 @@ pub mod register;
 pub(crate) mod test;
 pub mod tls;
 pub mod transfer;
-pub mod work;
+mod work;
 
 pub use error::{Answer, Error, Outcome};
 pub use profile::Profile;
 use tls::{Anchors, Identity};
+pub use work::Work;
 
 /// For a connection, TLS included.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -318,24 +319,25 @@ impl Client {
         self.json(self.get(&["register", "challenge"])).await
     }
 
-    /// What making a link costs; [`work::work`] solves it.
+    /// What making a link costs; nothing for those the server knows.
     ///
     /// # Errors
     /// As for every deed.
-    pub async fn challenge_to_create(&self) -> Result<api::Challenge, Error> {
-        self.json(self.get(&["api", "challenge"])).await
+    pub async fn price(&self) -> Result<api::Challenge, Error> {
+        match self.json(self.get(&["api", "challenge"])).await {
+            // A server from before there was a price.
+            Err(Error::Answer(answer)) if answer.status == StatusCode::NOT_FOUND => Ok(api::Challenge::default()),
+            other => other,
+        }
     }
 
     /// A certificate for whoever has done the work: signing request in, chain out, both in PEM.
     ///
     /// # Errors
     /// As for every deed.
-    pub async fn sign_for_work(&self, request_pem: &str, work: Option<&(String, u64)>) -> Result<String, Error> {
-        let mut request = self.post(&["csr"]);
-        if let Some((token, solution)) = work {
-            request = request.header(api::header::POW_TOKEN, token).header(api::header::POW_SOLUTION, *solution);
-        }
-        self.sign(request, request_pem).await
+    pub async fn sign_for_work(&self, request_pem: &str, work: Option<&Work>) -> Result<String, Error> {
+        let request = self.post(&["csr"]);
+        self.sign(work.into_iter().fold(request, |request, work| work.shown_in(request)), request_pem).await
     }
 
     async fn sign(&self, request: RequestBuilder, request_pem: &str) -> Result<String, Error> {

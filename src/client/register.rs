@@ -11,7 +11,7 @@ use super::folder::{Readable, Staged};
 use super::profile::{CA, CERTIFICATE, FILE, KEY};
 use super::tls::Anchors;
 use super::transfer::Progress;
-use super::work::work;
+use super::work::{Work, for_work};
 use super::{Client, Error, certificate};
 use crate::clock::Clock;
 
@@ -59,8 +59,9 @@ pub async fn register(
     let text = settings(server, what.configure.ca_pem.is_some());
     staged.add(FILE, text.as_bytes(), Readable::Owner)?;
 
-    let work = work(client.challenge().await?, progress).await?;
-    let chain_pem = client.sign_for_work(&request, work.as_ref()).await?;
+    let ask = async || client.challenge().await;
+    let sign = async |work: Option<&Work>| client.sign_for_work(&request, work).await;
+    let chain_pem = for_work(true, &*progress, ask, sign).await?;
     let chain = certificate::check_issued(&chain_pem, &request, root.as_ref(), clock.now())?;
     staged.add(CERTIFICATE, chain_pem.as_bytes(), Readable::All)?;
     staged.commit()?;

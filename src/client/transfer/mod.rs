@@ -18,6 +18,8 @@ pub trait Progress: Send + Sync {
     fn advance(&self, bytes: u64);
     /// It was interrupted and goes on after a pause.
     fn retry(&self, why: &str);
+    /// It is over; what comes next is something else.
+    fn finish(&self) {}
 }
 
 /// Nobody is told.

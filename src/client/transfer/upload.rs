@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::archive::Archive;
 use super::{CHUNK, Progress};
 use crate::api;
+use crate::client::work::{Work, for_work};
 use crate::client::{Client, Error, Wish, error};
 use crate::identity::Sha256;
 
@@ -55,6 +56,64 @@ impl Content {
     }
 }
 
+/// A stream that may have to be sent again: as long as little was read of it, that is kept.
+#[derive(Clone)]
+pub struct Replay(Arc<Mutex<Replayed>>);
+
+struct Replayed {
+    reader: Box<dyn Read + Send>,
+    kept: Vec<u8>,
+    /// More was read than is kept.
+    over: bool,
+}
+
+/// What is kept of a stream: more than is on its way before a refusal comes back.
+const KEPT: usize = 8 * 1024 * 1024;
+
+impl Replay {
+    /// Of whatever a reader gives until its end.
+    pub fn of(reader: impl Read + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Replayed { reader: Box::new(reader), kept: Vec::new(), over: false })))
+    }
+
+    /// The stream from its beginning.
+    ///
+    /// # Errors
+    /// When so much of it was read before that the beginning is gone.
+    pub fn content(&self, called: &str) -> Result<Content, Error> {
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).over {
+            return Err(Error::Failed(format!("{called} cannot be read again: write it to a file, and upload that")));
+        }
+        Ok(Content::stream(Again { stream: self.clone(), at: 0 }, called))
+    }
+}
+
+/// One reading of a [`Replay`].
+struct Again {
+    stream: Replay,
+    at: usize,
+}
+
+impl Read for Again {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut stream = self.stream.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = &mut *stream;
+        let mut kept = stream.kept.get(self.at..).unwrap_or_default();
+        let count = if kept.is_empty() { stream.reader.read(into)? } else { kept.read(into)? };
+        if self.at == stream.kept.len() && !stream.over {
+            let new = into.get(..count).unwrap_or_default();
+            if stream.kept.len() + count <= KEPT {
+                stream.kept.extend_from_slice(new);
+            } else {
+                stream.over = true;
+                stream.kept = Vec::new();
+            }
+        }
+        self.at += count;
+        Ok(count)
+    }
+}
+
 fn name_of(path: &Path) -> Option<String> {
     path.file_name().map(|name| name.to_string_lossy().into_owned())
 }
@@ -65,10 +124,37 @@ impl Client {
     /// # Errors
     /// As for every deed; also when the content cannot be read, changes meanwhile, or arrived different.
     pub async fn upload(&self, content: Content, wish: &Wish, progress: Arc<dyn Progress>) -> Result<api::Link, Error> {
+        self.upload_with(content, wish, progress, None).await
+    }
+
+    /// The same where it may cost work. `open` is asked for the content before each attempt; whoever is nobody to the
+    /// server, or has content that is there only once, had better know the price before the first.
+    ///
+    /// # Errors
+    /// As [`Client::upload`]; also when the server asks for too much, or is not content with several solutions.
+    pub async fn upload_for_work(
+        &self,
+        open: &dyn Fn() -> Result<Content, Error>,
+        wish: &Wish,
+        progress: Arc<dyn Progress>,
+        working: &dyn Progress,
+    ) -> Result<api::Link, Error> {
+        let attempt = async |work: Option<&Work>| self.upload_with(open()?, wish, Arc::clone(&progress), work).await;
+        for_work(!self.is_known(), working, async || self.price().await, attempt).await
+    }
+
+    async fn upload_with(
+        &self,
+        content: Content,
+        wish: &Wish,
+        progress: Arc<dyn Progress>,
+        work: Option<&Work>,
+    ) -> Result<api::Link, Error> {
         let (length, called) = (content.length, content.called.clone());
         progress.begin(length, 0);
         let (body, mut read) = pump(content, progress);
         let mut request = self.post(&["api", "upload"]).query(wish);
+        request = work.into_iter().fold(request, |request, work| work.shown_in(request));
         request = request.header(header::CONTENT_TYPE, "application/octet-stream");
         request = request.header(header::ACCEPT, "application/json");
         if let Some(length) = length {
@@ -204,6 +290,55 @@ mod tests {
             assert!(sent == bytes, "{size}");
             assert_eq!(digest.expect("read"), Sha256::of(&bytes));
         }
+    }
+
+    #[test]
+    fn a_stream_is_read_again_while_little_was_read_of_it() {
+        let bytes: Vec<u8> = (0..KEPT + CHUNK).map(|i| (i % 251) as u8).collect();
+        let stream = Replay::of(io::Cursor::new(bytes.clone()));
+        let mut first = stream.content("it").expect("there");
+        let mut some = vec![0; 700_000];
+        first.reader.read_exact(&mut some).expect("read");
+        let (sent, digest) = read(stream.content("it").expect("again"));
+        assert!(sent == bytes && some == bytes[..700_000]);
+        assert_eq!(digest.expect("read"), Sha256::of(&bytes));
+        assert!(stream.content("it").is_err(), "too much is gone");
+        assert_eq!(stream.0.lock().expect("whole").kept.capacity(), 0, "and nothing is kept for nothing");
+    }
+
+    #[tokio::test]
+    async fn nobody_asks_for_the_price_and_pays_it_again_when_it_rises() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let url = test::http(move |request| {
+            let mut log = log.lock().expect("whole");
+            log.push(request.uri().path().to_owned());
+            if request.uri().path() == "/api/challenge" {
+                let difficulty = log.len();
+                let nonce = "00".repeat(16);
+                return test::answer(
+                    200,
+                    format!(
+                        r#"{{"enabled":true,"difficulty":{difficulty},"nonce":"{nonce}","token":"t{difficulty}"}}"#
+                    ),
+                );
+            }
+            assert_eq!(request.body().as_ref(), b"hello");
+            let token = request.headers()["x-pow-token"].to_str().expect("text").to_owned();
+            if token == "t3" {
+                return test::answer(201, link(Sha256::of(request.body())));
+            }
+            test::answer(
+                400,
+                r#"{"type":"x","title":"x","status":400,"detail":"x","error":"x","code":"pow_failed","hint":"it has expired"}"#,
+            )
+        });
+        let client = Client::anonymous(url.await, Anchors::Anyone, Arc::new(crate::clock::System)).expect("a client");
+        let stream = Replay::of(io::Cursor::new(b"hello"));
+        let open = || stream.content("it");
+        let uploaded = client.upload_for_work(&open, &Wish::default(), Arc::new(Silent), &Silent).await;
+        assert_eq!(uploaded.expect("uploaded").id, "abcd1234");
+        assert_eq!(*asked.lock().expect("whole"), ["/api/challenge", "/api/upload", "/api/challenge", "/api/upload"]);
     }
 
     #[test]
