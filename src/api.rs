@@ -124,6 +124,10 @@ pub struct Whoami {
     pub fingerprint_sha1: Option<String>,
     /// When that certificate ends.
     pub certificate_expires_at: Option<Timestamp>,
+    /// How the server knows: `none`, `token`, `certificate` (of this connection), `proxy-certificate` or
+    /// `proxy-fingerprint` (in a header of a proxy).
+    #[serde(default)]
+    pub proof: String,
     /// Where the caller is, as far as the server can tell.
     #[serde(default)]
     pub address: Option<IpAddr>,

@@ -203,7 +203,40 @@ pub enum Proof {
         fingerprint: Fingerprint,
         /// When it ends; `None` when it could not be read.
         not_after: Option<Timestamp>,
+        /// Who saw that.
+        seen: Seen,
     },
+    /// A proxy named a certificate that nobody here knows.
+    Named {
+        /// By its SHA-256.
+        sha256: Option<Sha256>,
+        /// By its SHA-1.
+        sha1: Option<Sha1>,
+    },
+}
+
+/// Who saw that a peer holds the key of its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// We, in the handshake.
+    Here,
+    /// A proxy of ours, which handed the whole certificate on.
+    ByProxy,
+    /// A proxy of ours, which told what the certificate is known by.
+    Told,
+}
+
+impl Proof {
+    /// In one word: `none`, `token`, `certificate`, `proxy-certificate` or `proxy-fingerprint`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Token => "token",
+            Self::Certificate { seen: Seen::Here, .. } => "certificate",
+            Self::Certificate { seen: Seen::ByProxy, .. } => "proxy-certificate",
+            Self::Certificate { seen: Seen::Told, .. } | Self::Named { .. } => "proxy-fingerprint",
+        }
+    }
 }
 
 /// Who is asking, for one request.

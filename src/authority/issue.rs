@@ -297,6 +297,11 @@ fn lifetime(days: Option<u32>, default: Duration) -> Result<Duration, Error> {
     }
 }
 
+/// Whether the SHA-1 of a certificate is known here, or stands in for one that is not.
+pub fn has_sha1(fingerprint: &Fingerprint) -> bool {
+    fingerprint.sha1 != no_sha1(fingerprint.sha256)
+}
+
 /// A SHA-1 that no certificate has, for one of which only the SHA-256 is known; each has its own.
 fn no_sha1(sha256: Sha256) -> Sha1 {
     Sha1::of(format!("no certificate: {sha256}").as_bytes())

@@ -21,6 +21,7 @@ use crate::audit::{self, Audit};
 use crate::clock::Clock;
 use crate::identity::{ClientId, Fingerprint, Owner, Sha1, Sha256};
 use crate::store::trust::{self, Certificates, Client, Enrolment, Known, Trust};
+use crate::tls::PeerCertificate;
 use crate::token::Secret;
 use crate::units::Timestamp;
 
@@ -45,7 +46,7 @@ mod memory;
 mod tests;
 
 pub use self::error::Error;
-pub use self::issue::Bundle;
+pub use self::issue::{Bundle, has_sha1};
 pub use self::names::Permitted;
 
 /// How the authority is set up.
@@ -103,6 +104,15 @@ pub enum Name {
     Sha256(Sha256),
     /// By SHA-1.
     Sha1(Sha1),
+}
+
+impl From<Name> for trust::Key {
+    fn from(name: Name) -> Self {
+        match name {
+            Name::Sha256(sha256) => Self::Sha256(sha256),
+            Name::Sha1(sha1) => Self::Sha1(sha1),
+        }
+    }
 }
 
 /// Who asked for a change of trust, for the audit log.
@@ -300,11 +310,7 @@ impl Authority {
     /// # Errors
     /// When the rows cannot be read.
     pub async fn standing(&self, name: Name) -> Result<Standing, Error> {
-        let key = match name {
-            Name::Sha256(sha256) => trust::Key::Sha256(sha256),
-            Name::Sha1(sha1) => trust::Key::Sha1(sha1),
-        };
-        let known = self.trust.known(key).await?;
+        let known = self.trust.known(name.into()).await?;
         Ok(known.map_or(Standing::Unknown, |known| standing(known, self.clock.now())))
     }
 
@@ -325,6 +331,21 @@ impl Authority {
             self.trust.hand_over(fingerprint.sha1, to).await?;
         }
         Ok(())
+    }
+
+    /// What a certificate is worth right now, and the certificate itself, for those who know only its name; `None` when
+    /// it is not known here.
+    ///
+    /// # Errors
+    /// When the rows cannot be read.
+    pub async fn named(&self, name: Name) -> Result<Option<(PeerCertificate, Standing)>, Error> {
+        let Some(known) = self.trust.known(name.into()).await? else { return Ok(None) };
+        let trust::Certificate { fingerprint, not_before, not_after, .. } = known.certificate;
+        if matches!(name, Name::Sha1(_)) && !has_sha1(&fingerprint) {
+            return Ok(None);
+        }
+        let certificate = PeerCertificate { fingerprint, not_before, not_after };
+        Ok(Some((certificate, standing(known, self.clock.now()))))
     }
 
     /// SHA-256 of the root's DER: what an invite pins.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwapOption;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use tokio::net::TcpListener;
@@ -16,14 +16,19 @@ use url::Url;
 use super::{output, supervisor};
 use crate::authority::{self, Actor, Authority, InviteFor};
 use crate::clock::{self, Clock};
-use crate::config::{self, SETTINGS, Said, Serve};
-use crate::server::{App, Door, Parts, Running, Settings, Showing, Source};
+use crate::config::{self, Place, Plain, SETTINGS, Said, Serve, reachable};
+use crate::server::{
+    App, Door, Doors, Listener, Parts, PlainDoor, Proxies, Running, Settings, Showing, Source, UnixSocket,
+};
 use crate::store::{self, Store};
 use crate::tls::Terminator;
 use crate::token;
 
 /// How long the first admin's invite holds.
 const FIRST_INVITE: Duration = Duration::from_secs(24 * 3600);
+
+/// Characters a proxy's secret has at least.
+const SHORTEST_SECRET: usize = 16;
 
 /// What was said on the command line.
 #[derive(Clone, Debug)]
@@ -114,7 +119,15 @@ fn utf8((name, value): (OsString, OsString)) -> Option<(String, String)> {
 
 fn check(settings: &Serve) -> Result<ExitCode> {
     settings.token.read()?;
-    settings.address()?;
+    if settings.fronts.tls {
+        settings.place.address()?;
+    }
+    if let Some(plain) = &settings.fronts.plain {
+        proxy_secret(&plain.secret)?;
+        if let Place::Tcp(..) = plain.place {
+            plain.place.address()?;
+        }
+    }
     for (setting, value, source) in &settings.in_force {
         output::line(&format!("{}={value}  # {source}", setting.variable()))?;
     }
@@ -136,54 +149,99 @@ fn log_to_stderr(filter: &str) -> Result<()> {
 }
 
 /// A listening socket: the one that was handed over, or one of our own.
-async fn listen(settings: &Serve, handed: Option<std::net::TcpListener>) -> Result<TcpListener> {
+async fn listen(place: &Place, handed: Option<std::net::TcpListener>) -> Result<TcpListener> {
     if let Some(listener) = handed {
         return Ok(TcpListener::from_std(listener)?);
     }
-    let address = settings.address()?;
+    let address = place.address()?;
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}: is the port in use? Choose another with -p"))
 }
 
-async fn serve(settings: Serve, handed: Option<std::net::TcpListener>) -> Result<ExitCode> {
+async fn serve(settings: Serve, mut handed: Option<std::net::TcpListener>) -> Result<ExitCode> {
     raise_file_limit();
     // From here on they are kept until they are asked for; before, one would end the process on the spot.
     let signals = Signals::new()?;
     // Before anything is made on disk: a port in use is the most common mistake of all.
-    let listener = listen(&settings, handed).await?;
+    let listener = if settings.fronts.tls { Some(listen(&settings.place, handed.take()).await?) } else { None };
+    let plain = match &settings.fronts.plain {
+        Some(plain) => Some(plain_door(plain, handed).await?),
+        None => None,
+    };
     let clock: Arc<dyn Clock> = Arc::new(clock::System);
     let (app, source) = open(&settings, &clock).await?;
     let showing = Showing::new(source, Arc::clone(&app.authority), clock);
     let tls = Terminator::new(showing.load().await?, settings.client_certificate)?;
-    let here: Url = config::reachable(listener.local_addr()?).parse()?;
-    remember_where(&settings.storage_path, &here)?;
+    let here = listener.as_ref().map(|listener| Ok::<_, std::io::Error>(reachable("https", listener.local_addr()?)));
+    let here = here.transpose()?;
+    // Where clients come: by the proxy, if there is one in front.
+    let fronted = settings.fronts.forwarders.is_some() || !settings.fronts.tls;
+    let own = here.as_deref().filter(|_| !fronted).map(str::parse).transpose()?;
+    let server: Option<Url> = settings.fronts.public_url.clone().or_else(|| own.clone());
+    if let Some(url) = own.as_ref().or(server.as_ref()) {
+        remember_where(&settings.storage_path, url)?;
+    }
+    let places: Vec<_> = here.into_iter().chain(plain.as_ref().map(|(_, here)| here.clone())).collect();
+    let proxies = plain.as_ref().map(|(door, _)| Arc::clone(&door.proxies));
     let journal = supervisor::journal();
-    let first = if journal { None } else { invite_first_admin(&app, &here).await? };
+    let invite = if journal { None } else { invite_first_admin(&app, server.as_ref()).await? };
     let forwarders = settings.fronts.forwarders.clone();
     let door = Door { listener, tls: tls.clone(), showing: showing.clone(), forwarders };
-    let running = Running::start(app.clone(), door);
-    if let Some(invite) = first {
+    let running = Running::start(app.clone(), Doors { tls: door, plain: plain.map(|(door, _)| door) });
+    if let Some(line) = invite {
         output::message("no client is enrolled yet; this makes you the admin (one use, 24 hours):\n");
-        output::message(&format!("    ddrop cert --configure {invite}\n"));
+        output::message(&format!("    {line}\n"));
     }
     if journal && !app.authority.has_clients().await? {
         // More people read a journal than may be admin.
         let storage = settings.storage_path.display();
         output::message(&format!("no client is enrolled yet: ddrop pki invite NAME --admin -s {storage}"));
     }
-    let here = here.as_str().trim_end_matches('/');
-    output::message(&format!("listening on {here}"));
-    supervisor::ready(here);
+    for place in &places {
+        output::message(&format!("listening on {place}"));
+    }
+    let here = places.join(" and ");
+    supervisor::ready(&here);
     // Also while it drains: it ends with the process.
     tokio::spawn(supervisor::signs_of_life());
-    signals.until_told_to_stop(&settings, &app, &tls, &showing, here).await;
+    signals.until_told_to_stop(&settings, &app, proxies.as_deref(), (&tls, &showing), &here).await;
     supervisor::stopping();
     tracing::info!("stopping: running transfers may finish");
     if !running.stop().await {
         tracing::warn!("some transfers were cut off: they took longer than DD_DRAIN_TIMEOUT_SECONDS");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where a proxy comes in, and the words for that place.
+async fn plain_door(plain: &Plain, handed: Option<std::net::TcpListener>) -> Result<(PlainDoor, String)> {
+    let (listener, here) = match &plain.place {
+        Place::Unix(path) => {
+            let cannot = || format!("cannot listen on {}", path.display());
+            (Listener::Unix(UnixSocket::bind(path).with_context(cannot)?), plain.place.to_string())
+        }
+        Place::Tcp(..) => {
+            let listener = listen(&plain.place, handed).await?;
+            let here = reachable("http", listener.local_addr()?);
+            (Listener::Tcp(listener), here)
+        }
+    };
+    if let Some(risk) = plain.risk() {
+        tracing::warn!("{risk}");
+    }
+    let secret = proxy_secret(&plain.secret)?;
+    let proxies = Arc::new(Proxies::new(plain.networks.clone(), plain.anywhere, secret));
+    Ok((PlainDoor { listener, proxies }, here))
+}
+
+/// Whoever guesses it may say to be anyone.
+fn proxy_secret(from: &config::Token) -> Result<Option<token::Secret>> {
+    let secret = from.read()?;
+    if secret.as_ref().is_some_and(|secret| secret.reveal().len() < SHORTEST_SECRET) {
+        bail!("DD_PROXY_SECRET has less than {SHORTEST_SECRET} characters: make one with openssl rand -hex 32");
+    }
+    Ok(secret)
 }
 
 async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)> {
@@ -203,7 +261,7 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
             server_names: settings.server_names.clone(),
             optional_names: settings.optional_names.clone(),
             permitted_names: settings.permitted_names.clone(),
-            public_url: settings.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()),
+            public_url: settings.fronts.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()),
             passphrase_file: settings.ca_passphrase_file.clone(),
             client_lifetime: settings.client_lifetime,
         },
@@ -218,15 +276,16 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
         authority: Arc::new(authority),
         clock: Arc::clone(clock),
         settings: Settings {
-            public_url: settings.public_url.clone(),
+            public_url: settings.fronts.public_url.clone(),
+            url_prefix: settings.fronts.url_prefix.clone(),
             policy: settings.policy,
             lifetimes: settings.lifetimes,
             max_file_size: settings.max_file_size,
             cleanup_interval: settings.cleanup_interval,
             drain: settings.drain,
             limits: settings.limits,
-            tls: true,
-            web_pki: settings.tls_files.is_some(),
+            // What a proxy shows is its own affair.
+            web_pki: settings.tls_files.is_some() || !settings.fronts.tls,
             open_registration: settings.open_registration,
             register_difficulty: settings.register_difficulty,
             abuse: settings.abuse.clone(),
@@ -243,17 +302,20 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
 }
 
 /// As long as no client is enrolled, each start makes an invite for the first admin: the one of the start before may
-/// have been lost with its terminal.
-async fn invite_first_admin(app: &App, here: &Url) -> Result<Option<token::Invite>> {
+/// have been lost with its terminal. `server`: where clients come, if that is known. Answers the line to paste.
+async fn invite_first_admin(app: &App, server: Option<&Url>) -> Result<Option<String>> {
     if app.authority.has_clients().await? {
         return Ok(None);
     }
+    let Some(server) = server.cloned() else {
+        return Ok(Some("ddrop pki invite admin --admin -s STORAGE --url https://WHERE-THE-PROXY-IS".to_owned()));
+    };
     let by = Actor { name: "operator".to_owned(), address: None };
     let what = InviteFor { name: "admin".to_owned(), admin: true, existing: false, ttl: FIRST_INVITE };
     let made = app.authority.invite(&by, what).await?;
-    let server = app.settings.public_url.clone().unwrap_or_else(|| here.clone());
     let root = app.authority.root_fingerprint();
-    Ok(Some(token::Invite { server, root, web: app.settings.web_pki, secret: made.secret }))
+    let invite = token::Invite { server, root, web: app.settings.web_pki, secret: made.secret };
+    Ok(Some(format!("ddrop cert --configure {invite}")))
 }
 
 /// For `ddrop pki invite -s STORAGE`, which has to say where the server is.
@@ -293,8 +355,8 @@ impl Signals {
         mut self,
         settings: &Serve,
         app: &App,
-        tls: &Terminator,
-        showing: &Showing,
+        proxies: Option<&Proxies>,
+        (tls, showing): (&Terminator, &Showing),
         here: &str,
     ) {
         loop {
@@ -307,6 +369,14 @@ impl Signals {
                         Ok(token) => app.token.store(token.map(Arc::new)),
                         Err(error) => {
                             tracing::error!(%error, "the token cannot be read again; the old one stays in use");
+                        }
+                    }
+                    if let (Some(proxies), Some(plain)) = (proxies, &settings.fronts.plain) {
+                        match proxy_secret(&plain.secret) {
+                            Ok(secret) => proxies.secret.store(secret.map(Arc::new)),
+                            Err(error) => {
+                                tracing::error!(%error, "the proxies' secret cannot be read again; the old one stays in use");
+                            }
                         }
                     }
                     showing.reload(tls).await;

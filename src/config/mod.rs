@@ -2,11 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use url::Url;
 
 use crate::abuse::Rules;
 use crate::access::Policy;
@@ -22,11 +19,10 @@ mod fronts;
 mod table;
 mod values;
 
-pub use fronts::Fronts;
+pub use fronts::{Fronts, Place, Plain, reachable};
 pub use table::{SETTINGS, Setting};
 use values::{
     boolean, count, days, default_names, difficulty, machine_name, names, number, path, permitted, positive, prefix,
-    public_url,
 };
 
 /// Where a value was said.
@@ -60,13 +56,9 @@ pub type Said = BTreeMap<&'static str, String>;
 #[derive(Debug)]
 pub struct Serve {
     /// Where to listen.
-    pub host: String,
-    /// Where to listen; 0 picks one.
-    pub port: u16,
+    pub place: Place,
     /// Everything that is kept.
     pub storage_path: PathBuf,
-    /// What links begin with.
-    pub public_url: Option<Url>,
     /// Names and addresses the server's own certificate must have.
     pub server_names: Vec<String>,
     /// Names it has as well if the CA may sign for them.
@@ -125,6 +117,16 @@ pub enum Token {
 }
 
 impl Token {
+    fn from_said(said: &mut Layers, keys: (&'static str, &'static str), names: &'static str) -> Result<Self, Error> {
+        let given = said.optional(keys.0, |text| Ok(Secret::from_given(text.to_owned())))?;
+        match (given, said.optional(keys.1, path)?) {
+            (Some(_), Some(_)) => Err(Error::Exclusive(names)),
+            (Some(secret), None) => Ok(Self::Given(secret)),
+            (None, Some(path)) => Ok(Self::File(path)),
+            (None, None) => Ok(Self::None),
+        }
+    }
+
     /// The token as it is now.
     ///
     /// # Errors
@@ -154,15 +156,9 @@ impl Serve {
     /// that do not go together.
     pub fn from_said(flags: Said, environment: Said, file: Option<(PathBuf, Said)>) -> Result<Self, Error> {
         let mut said = Layers { flags, environment, file, in_force: Vec::new() };
-        let host = said.text("host", |text| Ok(text.to_owned()))?;
-        let given = said.optional("api_token", |text| Ok(Secret::from_given(text.to_owned())))?;
-        let token_file = said.optional("api_token_file", path)?;
-        let token = match (given, token_file) {
-            (Some(_), Some(_)) => return Err(Error::Exclusive("DD_API_TOKEN", "DD_API_TOKEN_FILE")),
-            (Some(secret), None) => Token::Given(secret),
-            (None, Some(path)) => Token::File(path),
-            (None, None) => Token::None,
-        };
+        let fronts = Fronts::from_said(&mut said)?;
+        let place = fronts.place.clone();
+        let token = Token::from_said(&mut said, ("api_token", "api_token_file"), "DD_API_TOKEN and DD_API_TOKEN_FILE")?;
         let tls_files = match (said.optional("tls_cert", path)?, said.optional("tls_key", path)?) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -172,18 +168,16 @@ impl Serve {
         let names = said.optional("server_names", names)?;
         let seconds = |said: &mut Layers, key| said.text(key, positive).map(Duration::from_secs);
         let serve = Self {
-            port: said.text("port", |text| text.parse().map_err(|_| "a port from 0 to 65535".to_owned()))?,
             storage_path: said.text("storage_path", path)?,
-            public_url: said.optional("public_url", public_url)?,
             optional_names: if names.is_some() { Vec::new() } else { machine_name().into_iter().collect() },
-            server_names: names.unwrap_or_else(|| default_names(&host)),
+            server_names: names.unwrap_or_else(|| default_names(place.host())),
             permitted_names: said.text("ca_permitted_names", permitted)?,
             tls_files,
             client_certificate: match said.text("require_client_cert", boolean)? {
                 true => ClientCertificate::Required,
                 false => ClientCertificate::Optional,
             },
-            fronts: Fronts::from_said(&mut said)?,
+            fronts,
             token,
             max_file_size: said.text("max_file_size_mb", positive)?.saturating_mul(MIB),
             max_storage: said.text("max_storage_mb", positive)?.saturating_mul(MIB),
@@ -224,33 +218,19 @@ impl Serve {
             },
             drain: seconds(&mut said, "drain_timeout_seconds")?,
             log: said.text("log", |text| Ok(text.to_owned()))?,
-            host,
+            place,
             in_force: Vec::new(),
         };
         let anonymous_anywhere = said.text("allow_anon_public", boolean)?;
         if serve.policy.allow_anonymous && !anonymous_anywhere && !serve.is_local() {
-            return Err(Error::OpenToAll { host: serve.host });
+            return Err(Error::OpenToAll { host: serve.place.to_string() });
         }
         Ok(Self { in_force: said.in_force, ..serve })
     }
 
-    /// Whether only this machine can reach the server.
+    /// Whether only this machine can reach the server. What a proxy in front can reach, anyone may.
     fn is_local(&self) -> bool {
-        self.address().is_ok_and(|address| address.ip().is_loopback())
-    }
-
-    /// The socket address to listen on.
-    ///
-    /// # Errors
-    /// When the host is neither an address nor a name that stands for one here.
-    pub fn address(&self) -> Result<SocketAddr, Error> {
-        use std::net::ToSocketAddrs as _;
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Ok(SocketAddr::new(address, self.port));
-        }
-        let unknown = || Error::Host { host: self.host.clone() };
-        (host, self.port).to_socket_addrs().map_err(|_| unknown())?.next().ok_or_else(unknown)
+        self.fronts.are_none() && self.place.address().is_ok_and(|address| address.ip().is_loopback())
     }
 }
 
@@ -350,10 +330,20 @@ impl Layers {
     }
 
     fn optional<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Error> {
+        self.optional_or(key, None, read)
+    }
+
+    /// With another default than usual.
+    fn optional_or<T>(
+        &mut self,
+        key: &'static str,
+        default: Option<&'static str>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Error> {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
             return Err(Error::NotASetting(key));
         };
-        let (text, source) = match (self.find(key), setting.default) {
+        let (text, source) = match (self.find(key), default.or(setting.default)) {
             (Some(said), _) => said,
             (None, Some(default)) => (default.to_owned(), Source::Default),
             (None, None) => {
@@ -377,15 +367,6 @@ impl Layers {
     }
 }
 
-/// Where a client on this machine reaches a server that listens on `address`: a wildcard is no address to connect to.
-pub fn reachable(address: SocketAddr) -> String {
-    match address.ip() {
-        ip if ip.is_unspecified() => format!("https://localhost:{}", address.port()),
-        IpAddr::V4(Ipv4Addr::LOCALHOST) => format!("https://127.0.0.1:{}", address.port()),
-        _ => format!("https://{address}"),
-    }
-}
-
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -402,8 +383,8 @@ pub enum Error {
         right: String,
     },
     /// Two settings that exclude each other.
-    #[error("{0} and {1} are both set: use one of them")]
-    Exclusive(&'static str, &'static str),
+    #[error("{0} are both set: use one of them")]
+    Exclusive(&'static str),
     /// Two settings that need each other.
     #[error("{0} and {1} go together: set both or neither")]
     Together(&'static str, &'static str),
@@ -456,6 +437,23 @@ pub enum Error {
         /// What was said.
         host: String,
     },
+    /// Two paths for one server.
+    #[error("DD_PUBLIC_URL has the path '{url}' and DD_URL_PREFIX is '{prefix}': make them the same, or set one")]
+    Prefixes {
+        /// In the URL.
+        url: String,
+        /// The other one.
+        prefix: String,
+    },
+    /// Anyone who reaches such a listener could say to be anyone.
+    #[error(
+        "{place} speaks plain HTTP to whoever reaches it, and whoever that is could say to be anyone: listen on 127.0.0.1 \
+         or unix:/path, name the proxies in DD_TRUSTED_PROXIES=CIDR,..., or share a secret with them (DD_PROXY_SECRET_FILE)"
+    )]
+    Exposed {
+        /// Where it was to listen.
+        place: String,
+    },
     /// Anyone who reaches a public address could fill the disk with whatever they like.
     #[error(
         "DD_ALLOW_ANON lets everyone who can reach {host} upload without saying who they are: listen on 127.0.0.1 \
@@ -481,11 +479,12 @@ mod tests {
     #[test]
     fn flag_beats_environment_beats_file_beats_default() {
         let file = || Some((PathBuf::from("f.toml"), said(&[("port", "3"), ("max_ttl", "7d")])));
-        let port = |flags, environment, file| Serve::from_said(flags, environment, file).expect("settings").port;
-        assert_eq!(port(said(&[("port", "1")]), said(&[("port", "2")]), file()), 1);
-        assert_eq!(port(Said::new(), said(&[("port", "2")]), file()), 2);
-        assert_eq!(port(Said::new(), Said::new(), file()), 3);
-        assert_eq!(port(Said::new(), Said::new(), None), 8443);
+        let place = |flags, environment, file| Serve::from_said(flags, environment, file).expect("settings").place;
+        let port = |number| Place::Tcp("0.0.0.0".to_owned(), number);
+        assert_eq!(place(said(&[("port", "1")]), said(&[("port", "2")]), file()), port(1));
+        assert_eq!(place(Said::new(), said(&[("port", "2")]), file()), port(2));
+        assert_eq!(place(Said::new(), Said::new(), file()), port(3));
+        assert_eq!(place(Said::new(), Said::new(), None), port(8443));
     }
 
     #[test]
@@ -540,17 +539,8 @@ mod tests {
     #[test]
     fn what_excludes_or_needs_each_other_is_checked() {
         let both = said(&[("api_token", "a"), ("api_token_file", "b")]);
-        assert!(matches!(Serve::from_said(Said::new(), both, None), Err(Error::Exclusive(..))));
+        assert!(matches!(Serve::from_said(Said::new(), both, None), Err(Error::Exclusive(_))));
         assert!(matches!(Serve::from_said(said(&[("tls_cert", "a")]), Said::new(), None), Err(Error::Together(..))));
-    }
-
-    #[test]
-    fn f23_whoever_could_say_to_come_from_anywhere_is_named_first() {
-        let error = Serve::from_said(said(&[("proxy_protocol", "true")]), Said::new(), None).expect_err("dangerous");
-        assert!(error.to_string().contains("DD_PROXY_PROTOCOL needs DD_TRUSTED_PROXIES"), "{error}");
-        let both = said(&[("proxy_protocol", "true"), ("trusted_proxies", "10.0.0.5, fd00::/8")]);
-        let fronts = Serve::from_said(both, Said::new(), None).expect("settings").fronts;
-        assert_eq!(fronts.forwarders.expect("networks").to_string(), "10.0.0.5/32,fd00::/8");
     }
 
     #[test]
@@ -594,12 +584,5 @@ mod tests {
         assert_eq!(token.read().expect("readable").map(|s| s.reveal().to_owned()).as_deref(), Some("s3cret"));
         std::fs::write(&path, "\n").expect("written");
         assert!(matches!(token.read(), Err(Error::TokenFile { .. })));
-    }
-
-    #[test]
-    fn a_wildcard_is_reached_as_localhost() {
-        assert_eq!(reachable("0.0.0.0:8443".parse().expect("address")), "https://localhost:8443");
-        assert_eq!(reachable("127.0.0.1:1".parse().expect("address")), "https://127.0.0.1:1");
-        assert_eq!(reachable("[::1]:1".parse().expect("address")), "https://[::1]:1");
     }
 }

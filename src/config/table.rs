@@ -33,7 +33,7 @@ const fn setting(key: &'static str, value: &'static str, default: Option<&'stati
 
 /// All of them, as they are listed.
 pub const SETTINGS: &[Setting] = &[
-    setting("host", "HOST", Some("0.0.0.0"), "Address to listen on"),
+    setting("host", "HOST", Some("0.0.0.0"), "Address to listen on; unix:/path behind a proxy"),
     setting("port", "PORT", Some("8443"), "Port to listen on; 0 picks one"),
     setting("storage_path", "STORAGE", Some("./storage"), "Folder for links.db, files/ and pki/"),
     setting("public_url", "URL", None, "What links begin with [default: what the request was addressed to]"),
@@ -51,7 +51,28 @@ pub const SETTINGS: &[Setting] = &[
         Some("false"),
         "Connections begin with a PROXY header, from DD_TRUSTED_PROXIES only",
     ),
-    setting("trusted_proxies", "CIDR,...", None, "Addresses and networks of the proxies in front"),
+    setting(
+        "behind_proxy",
+        "BOOL",
+        Some("false"),
+        "Plain HTTP for a proxy where TLS ends, on 127.0.0.1:8080 unless said",
+    ),
+    setting("proxy_listen", "PLACE", None, "The same beside TLS: HOST:PORT or unix:/path"),
+    setting(
+        "trusted_proxies",
+        "CIDR,...",
+        None,
+        "Addresses and networks of the proxies in front [default for plain HTTP on a loopback address: loopback]",
+    ),
+    Setting {
+        key: "proxy_secret",
+        default: None,
+        value: "SECRET",
+        help: "What such a proxy has to send as X-Proxy-Secret",
+        secret: true,
+    },
+    setting("proxy_secret_file", "FILE", None, "File with that secret, read again on SIGHUP"),
+    setting("url_prefix", "PATH", None, "Path under which the proxy shows the server [default: that of DD_PUBLIC_URL]"),
     setting("require_client_cert", "BOOL", Some("false"), "No TLS handshake without a client certificate"),
     Setting { key: "api_token", default: None, value: "TOKEN", help: "Bearer token of an admin", secret: true },
     setting("api_token_file", "FILE", None, "File with that token, read again on SIGHUP"),

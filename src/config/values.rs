@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use super::Place;
 use crate::authority::Permitted;
 use crate::server::Networks;
 
@@ -133,4 +134,33 @@ pub(super) fn default_names(host: &str) -> Vec<String> {
 
 pub(super) fn networks(text: &str) -> Result<Networks, String> {
     text.parse().map_err(|_| "addresses and networks with commas between, such as 10.0.0.5,fd00::/8".to_owned())
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "a port from 0 to 65535".to_owned())
+}
+
+/// `HOST:PORT`, `[IPv6]:PORT` or `unix:/path`.
+pub(super) fn place(text: &str) -> Result<Place, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return self::path(path).map(Place::Unix);
+    }
+    let right = || "HOST:PORT or unix:/path".to_owned();
+    let (host, number) = text.rsplit_once(':').ok_or_else(right)?;
+    if host.is_empty() || (host.contains(':') && !host.starts_with('[')) {
+        return Err(right());
+    }
+    Ok(Place::Tcp(host.to_owned(), number.parse().map_err(|_| right())?))
+}
+
+/// A slash before and none after.
+pub(super) fn url_prefix(text: &str) -> Result<String, String> {
+    let inner = text.trim_matches('/');
+    let sane = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'.' | b'~');
+    let whole = inner.split('/').all(|segment| !matches!(segment, "" | "." | ".."));
+    if text.starts_with('/') && whole && inner.bytes().all(sane) {
+        Ok(format!("/{inner}"))
+    } else {
+        Err("a path such as /drop: letters, digits and -._~ between slashes".to_owned())
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -12,24 +12,14 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::App;
 use super::connection::Connection;
+use super::outside::{DISAGREE, Outside, Shown};
 use super::problem::Problem;
 use crate::access::Denied;
-use crate::authority::Standing;
-use crate::identity::{Owner, Principal, Proof, Tier};
+use crate::authority::{Name, Standing, has_sha1};
+use crate::identity::{Owner, Principal, Proof, Seen, Sha1, Sha256, Tier};
 use crate::tls::PeerCertificate;
 use crate::token::Secret;
 use crate::units::Timestamp;
-
-/// Headers by which a proxy would tell an identity: never seen further in.
-const IDENTITY_HEADERS: [&str; 7] = [
-    "client-cert",
-    "client-cert-chain",
-    "x-ssl-client-sha1",
-    "x-ssl-client-sha256",
-    "x-ssl-client-cert",
-    "x-ssl-client-verify",
-    "x-proxy-secret",
-];
 
 /// What a request says of its sender, once it is known to be true.
 #[derive(Clone, Debug)]
@@ -52,9 +42,9 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
     if doubled {
         return Problem::bad_token().into_response();
     }
-    strip(request.headers_mut());
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
-    let caller = match identify(&app, connection.as_deref(), authorization.as_ref()).await {
+    let outside = request.extensions().get::<Outside>().cloned();
+    let caller = match identify(&app, connection.as_deref(), outside.as_ref(), authorization.as_ref()).await {
         Ok((caller, invite)) => {
             if let Some(invite) = invite {
                 request.extensions_mut().insert(invite);
@@ -67,12 +57,6 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
     next.run(request).await
 }
 
-fn strip(headers: &mut HeaderMap) {
-    for name in IDENTITY_HEADERS {
-        headers.remove(name);
-    }
-}
-
 enum Authorization {
     Bearer(Secret),
     Invite(Secret),
@@ -81,9 +65,10 @@ enum Authorization {
 async fn identify(
     app: &App,
     connection: Option<&Connection>,
+    outside: Option<&Outside>,
     authorization: Option<&HeaderValue>,
 ) -> Result<(Caller, Option<InviteSecret>), Problem> {
-    let address = connection.and_then(|connection| connection.peer.address);
+    let address = outside.and_then(|outside| outside.address);
     let said = authorization.map(parse).transpose()?;
     let invite = match said {
         Some(Authorization::Bearer(token)) => {
@@ -106,10 +91,51 @@ async fn identify(
         && let Some(certificate) = &connection.peer.certificate
         && let Some(found) = connection.standing(&app.authority).await?
     {
-        caller = judge(certificate, &found.1, app.clock.now());
+        caller = judge(certificate, Seen::Here, &found.1, app.clock.now());
+    } else if let Some(outside) = outside {
+        caller = introduced(app, &outside.shown).await?;
     }
     caller.principal.address = address;
     Ok((caller, invite))
+}
+
+/// Who it is that a proven proxy speaks for. What it says is looked up here: it vouches for the key, not for the rest.
+async fn introduced(app: &App, shown: &Shown) -> Result<Caller, Problem> {
+    let now = app.clock.now();
+    match shown {
+        Shown::Nothing => Ok(Caller { principal: nobody(), refused: None }),
+        Shown::Unreadable(why) => Err(Problem::identity_header(why)),
+        Shown::Certificate(certificate) => {
+            let standing = app.authority.standing(Name::Sha256(certificate.fingerprint.sha256)).await?;
+            app.authority.hand_over(certificate.fingerprint, &standing).await?;
+            Ok(judge(certificate, Seen::ByProxy, &standing, now))
+        }
+        Shown::Fingerprint(sha256, sha1) => {
+            let by_sha1 = sha1.map(Name::Sha1);
+            let Some(name) = sha256.map(Name::Sha256).or(by_sha1) else { return Ok(unknown(None, *sha1)) };
+            let Some((certificate, standing)) = app.authority.named(name).await? else {
+                return Ok(unknown(*sha256, *sha1));
+            };
+            let mut caller = judge(&certificate, Seen::Told, &standing, now);
+            if !has_sha1(&certificate.fingerprint) {
+                caller.principal.proof = Proof::Named { sha256: *sha256, sha1: *sha1 };
+            } else if sha1.is_some_and(|said| said != certificate.fingerprint.sha1) {
+                return Err(Problem::identity_header(DISAGREE));
+            }
+            Ok(caller)
+        }
+    }
+}
+
+/// The holder of a certificate nobody here knows. By SHA-1 alone it owns nothing: two certificates can be made that
+/// have the same.
+fn unknown(sha256: Option<Sha256>, sha1: Option<Sha1>) -> Caller {
+    let stranger = Principal { proof: Proof::Named { sha256, sha1 }, ..nobody() };
+    let principal = match sha256 {
+        None => stranger,
+        Some(sha256) => Principal { tier: Tier::Untrusted, owner: Owner::Certificate(sha256), ..stranger },
+    };
+    Caller { principal, refused: None }
 }
 
 /// A scheme we do not know is a wrong credential, not none.
@@ -136,8 +162,9 @@ fn nobody() -> Principal {
 
 /// A certificate of ours that is over says who someone was, not who someone is: its holder is nobody, and told why
 /// where that matters.
-fn judge(certificate: &PeerCertificate, standing: &Standing, now: Timestamp) -> Caller {
-    let proof = Proof::Certificate { fingerprint: certificate.fingerprint, not_after: Some(certificate.not_after) };
+fn judge(certificate: &PeerCertificate, seen: Seen, standing: &Standing, now: Timestamp) -> Caller {
+    let PeerCertificate { fingerprint, not_after, .. } = *certificate;
+    let proof = Proof::Certificate { fingerprint, not_after: Some(not_after), seen };
     // The standing may have been found a while ago on this connection; the dates are looked at now.
     let dated = match standing {
         Standing::Good { .. } | Standing::Expired { .. } | Standing::NotYet { .. } => {
@@ -251,7 +278,9 @@ mod tests {
 
     #[test]
     fn the_tier_follows_the_standing() {
-        let tier = |standing: &Standing| judge(&certificate(), standing, Timestamp::from_secs(1500)).principal.tier;
+        let tier = |standing: &Standing| {
+            judge(&certificate(), Seen::Here, standing, Timestamp::from_secs(1500)).principal.tier
+        };
         assert_eq!(tier(&good(true)), Tier::Admin);
         assert_eq!(tier(&good(false)), Tier::Trusted);
         assert_eq!(tier(&Standing::Unknown), Tier::Untrusted);
@@ -260,7 +289,7 @@ mod tests {
 
     #[test]
     fn dates_are_judged_at_the_time_of_the_request() {
-        let at = |secs| judge(&certificate(), &good(true), Timestamp::from_secs(secs));
+        let at = |secs| judge(&certificate(), Seen::Here, &good(true), Timestamp::from_secs(secs));
         assert!(at(1000).refused.is_none() && at(1999).refused.is_none());
         for secs in [999, 2000] {
             let caller = at(secs);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
+use super::outside::Proxies;
 use crate::authority::{self, Authority, Name, Standing};
 use crate::tls::Peer;
 
@@ -12,12 +13,17 @@ use crate::tls::Peer;
 pub(super) struct Connection {
     /// Who is at the other end.
     pub(super) peer: Peer,
+    /// Who may speak for others on it: nobody where clients speak TLS with us.
+    pub(super) proxies: Option<Arc<Proxies>>,
+    /// Whether the peer may be one of them.
+    pub(super) is_heard: bool,
     last: ArcSwapOption<(u64, Standing)>,
 }
 
 impl Connection {
-    pub(super) fn new(peer: Peer) -> Self {
-        Self { peer, last: ArcSwapOption::empty() }
+    pub(super) fn new(peer: Peer, proxies: Option<Arc<Proxies>>) -> Self {
+        let is_heard = proxies.as_ref().is_some_and(|proxies| proxies.may_be_at(peer.address));
+        Self { peer, proxies, is_heard, last: ArcSwapOption::empty() }
     }
 
     /// What the peer's certificate is worth, asked again whenever trust has changed since the last request; `None`

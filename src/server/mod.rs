@@ -32,19 +32,25 @@ mod listen;
 mod media;
 mod networks;
 mod openapi;
+mod outside;
 mod paste;
+mod prefix;
 mod problem;
+mod reports;
 mod router;
 mod same_site;
 mod showing;
+mod socket;
 mod sweeper;
 mod throttle;
 mod trace;
 
 pub use listen::{Deadlines, Limits};
 pub use networks::Networks;
+pub use outside::Proxies;
 pub use paste::Rules as Pastes;
 pub use showing::{Showing, Source};
+pub use socket::{Listener, UnixSocket};
 
 /// What an operator decides about the server's behaviour.
 #[derive(Clone, Debug)]
@@ -63,8 +69,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Slots and deadlines.
     pub limits: Limits,
-    /// Whether requests come over TLS.
-    pub tls: bool,
+    /// The path under which a proxy shows the server: a slash before and none after, or empty.
+    pub url_prefix: String,
     /// Whether the server shows a certificate from elsewhere, so that invites must allow for that.
     pub web_pki: bool,
     /// Whether anyone may register without an invite.
@@ -139,10 +145,18 @@ impl App {
     }
 }
 
-/// Where connections come in that speak TLS with us.
+/// Where connections come in.
+pub struct Doors {
+    /// Where clients speak TLS with us.
+    pub tls: Door,
+    /// Where proxies speak plain HTTP with us, for clients whose TLS ends there.
+    pub plain: Option<PlainDoor>,
+}
+
+/// Where connections come in that speak TLS with us. No header on them says who anyone is.
 pub struct Door {
-    /// The socket.
-    pub listener: TcpListener,
+    /// The socket; `None`: the certificate is kept fresh only, for a proxy that may want to show it.
+    pub listener: Option<TcpListener>,
     /// The certificate that is shown.
     pub tls: Terminator,
     /// Keeps it fresh.
@@ -150,6 +164,14 @@ pub struct Door {
     /// Proxies that forward TCP to us and say, by the PROXY protocol, from where: then only they may connect. `None`:
     /// clients connect themselves.
     pub forwarders: Option<Networks>,
+}
+
+/// Where connections come in without TLS.
+pub struct PlainDoor {
+    /// The socket.
+    pub listener: Listener,
+    /// Who is believed there.
+    pub proxies: Arc<Proxies>,
 }
 
 /// A server that accepts connections.
@@ -162,25 +184,37 @@ pub struct Running {
 
 impl Running {
     /// Starts to answer, to sweep, and to keep the certificate fresh.
-    pub fn start(app: App, door: Door) -> Self {
+    pub fn start(app: App, doors: Doors) -> Self {
         let closing = CancellationToken::new();
         let open = TaskTracker::new();
         let drain = app.settings.drain;
         let store = app.store.clone();
         let limits = app.settings.limits;
+        let slots = listen::Slots::new(limits.connections, limits.connections_per_address);
+        let turns = listen::Turns::new();
         open.spawn(sweeper::sweep(app.clone(), closing.clone()));
         open.spawn(sweeper::note_readings(store.clone(), closing.clone()));
-        open.spawn(door.showing.keep(door.tls.clone(), closing.clone()));
-        let listen = listen::Listen {
-            tls: door.tls,
-            forwarders: door.forwarders.map(Arc::new),
+        let prefix = app.settings.url_prefix.clone();
+        let service = prefix::Unprefixed::new(&prefix, router::router(app));
+        let listen = |way| listen::Listen {
+            way,
             limits,
-            service: router::router(app),
+            slots: slots.clone(),
+            turns: turns.clone(),
+            service: service.clone(),
             closing: closing.clone(),
             open: open.clone(),
             reports: Arc::default(),
         };
-        open.spawn(listen.accept(door.listener));
+        let Door { listener, tls, showing, forwarders } = doors.tls;
+        open.spawn(showing.keep(tls.clone(), closing.clone()));
+        if let Some(listener) = listener {
+            let way = listen::Way::Tls { tls, forwarders: forwarders.map(Arc::new) };
+            open.spawn(listen(way).accept(Listener::Tcp(listener)));
+        }
+        if let Some(PlainDoor { listener, proxies }) = doors.plain {
+            open.spawn(listen(listen::Way::Plain(proxies)).accept(listener));
+        }
         Self { closing, open, drain, store }
     }
 

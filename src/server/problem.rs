@@ -174,6 +174,11 @@ impl Problem {
             .hint("expire links that are no longer needed, or ask the operator for more room (DD_MAX_STORAGE_MB)")
     }
 
+    /// A proven proxy says who someone is in a way that cannot be believed.
+    pub(super) fn identity_header(why: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "identity_header", why).hint("the proxy's settings are wrong: see deploy/")
+    }
+
     /// Proof of work is asked for, and there is none.
     pub(super) fn no_work(ask: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "pow_required", "Proof-of-work required")

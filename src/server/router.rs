@@ -13,6 +13,7 @@ use super::authenticate::{authenticate, known};
 use super::body::{Lingers, Pacing};
 use super::handlers::{audit, challenge, est, fetch, health, links, ocsp, pki, register, stats, upload, whoami};
 use super::openapi::openapi;
+use super::outside::outside;
 use super::paste;
 use super::problem::Problem;
 use super::same_site::same_site;
@@ -85,7 +86,8 @@ pub(super) fn router(app: App) -> Router {
         .layer(from_fn_with_state(app.clone(), authenticate))
         .layer(from_fn(same_site))
         .layer(from_fn_with_state(app.clone(), pace))
-        .layer(from_fn_with_state(app.clone(), trace))
+        .layer(from_fn(trace))
+        .layer(from_fn_with_state(app.clone(), outside))
         .with_state(app)
 }
 

@@ -6,11 +6,13 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+use super::outside::Outside;
 use super::problem::Problem;
 
 pub(super) async fn same_site(request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if !reads && is_foreign(request.uri(), request.headers()) {
+    let told = request.extensions().get::<Outside>().and_then(|outside| outside.host.as_deref());
+    if !reads && is_foreign(told, request.uri(), request.headers()) {
         return Problem::new(StatusCode::FORBIDDEN, "cross_site", "a page from elsewhere cannot do this")
             .into_response();
     }
@@ -18,13 +20,15 @@ pub(super) async fn same_site(request: Request, next: Next) -> Response {
 }
 
 /// What a browser says of where a request was made (Fetch Metadata; RFC 6454 for `Origin`). Programs say nothing.
-fn is_foreign(uri: &Uri, headers: &HeaderMap) -> bool {
+/// `told`: the host that a proxy says the request was addressed to.
+fn is_foreign(told: Option<&str>, uri: &Uri, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if let Some(site) = text("sec-fetch-site") {
         return !matches!(site, "same-origin" | "none");
     }
     let Some(origin) = text(header::ORIGIN.as_str()) else { return false };
-    let host = uri.authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST.as_str()));
+    let host =
+        told.or_else(|| uri.authority().map(|authority| authority.as_str())).or_else(|| text(header::HOST.as_str()));
     let own = origin.split_once("://").map(|(_, own)| own);
     own.is_none() || own != host
 }
@@ -39,7 +43,7 @@ mod tests {
             let headers = said
                 .iter()
                 .map(|(name, value)| (header::HeaderName::from_static(name), header::HeaderValue::from_static(value)));
-            is_foreign(&Uri::from_static("/"), &headers.collect())
+            is_foreign(None, &Uri::from_static("/"), &headers.collect())
         };
         assert!(!foreign(&[("host", "drop:8443")]));
         assert!(!foreign(&[("host", "drop:8443"), ("origin", "https://drop:8443")]));

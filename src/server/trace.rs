@@ -1,26 +1,25 @@
 //! The outermost layer: the request's id, its line in the log, security headers, and problems made into answers.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument as _;
 
-use super::App;
-use super::connection::Connection;
+use super::outside::Outside;
 use super::problem::Problem;
 use crate::{api, link};
 
-pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn trace(request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let method = request.method().clone();
     // The route, not the path: whoever has a path with an id in it may read what it leads to.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
-    let connection = request.extensions().get::<Arc<Connection>>();
-    let from = connection.and_then(|connection| connection.peer.address).map(tracing::field::display);
+    let outside = request.extensions().get::<Outside>();
+    let https = outside.is_some_and(|outside| outside.https);
+    let from = outside.and_then(|outside| outside.address).map(tracing::field::display);
     let span = tracing::info_span!("request", id, %method, route, from);
     async move {
         let begun = Instant::now();
@@ -29,7 +28,7 @@ pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) 
             log(&problem);
             response = problem.render(&id);
         }
-        harden(response.headers_mut(), app.settings.tls);
+        harden(response.headers_mut(), https);
         if let Ok(value) = HeaderValue::try_from(id) {
             response.headers_mut().insert(api::header::REQUEST_ID, value);
         }
@@ -59,7 +58,7 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// What every answer carries, errors included; a handler that has said something stricter or needed keeps it.
-fn harden(headers: &mut HeaderMap, tls: bool) {
+fn harden(headers: &mut HeaderMap, https: bool) {
     const ALWAYS: [(HeaderName, &str); 7] = [
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -72,7 +71,7 @@ fn harden(headers: &mut HeaderMap, tls: bool) {
     for (name, value) in ALWAYS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    if tls {
+    if https {
         let value = HeaderValue::from_static("max-age=63072000; includeSubDomains");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
     }

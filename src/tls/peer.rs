@@ -31,7 +31,10 @@ pub struct PeerCertificate {
 impl PeerCertificate {
     /// Reads a certificate; `None` if it is not one, which the handshake would have refused.
     pub fn read(der: &CertificateDer<'_>) -> Option<Self> {
-        let (_, parsed) = X509Certificate::from_der(der).ok()?;
+        let (rest, parsed) = X509Certificate::from_der(der).ok()?;
+        if !rest.is_empty() {
+            return None;
+        }
         let validity = parsed.validity();
         Some(Self {
             fingerprint: Fingerprint::of(der),

@@ -11,7 +11,10 @@ use ddrop::access::Policy;
 use ddrop::authority::{self, Actor, Authority, InviteFor};
 use ddrop::clock::{Clock as _, Manual};
 use ddrop::link::Lifetimes;
-use ddrop::server::{App, Deadlines, Door, Limits, Parts, Pastes, Running, Settings, Showing, Source};
+use ddrop::server::{
+    App, Deadlines, Door, Doors, Limits, Listener, Parts, Pastes, PlainDoor, Proxies, Running, Settings, Showing,
+    Source,
+};
 use ddrop::store::{self, Store};
 use ddrop::tls::{ClientCertificate, Terminator};
 use ddrop::token::Secret;
@@ -29,6 +32,8 @@ pub struct Setup {
     pub client_certificate: ClientCertificate,
     /// Proxies that begin each connection with a PROXY header.
     pub forwarders: Option<&'static str>,
+    /// Proxies where TLS ends, at a listener beside the one with TLS.
+    pub proxies: Option<Proxies>,
 }
 
 impl Default for Setup {
@@ -53,7 +58,7 @@ impl Default for Setup {
                         slowest: 512,
                     },
                 },
-                tls: true,
+                url_prefix: String::new(),
                 web_pki: false,
                 open_registration: false,
                 register_difficulty: 8,
@@ -64,6 +69,7 @@ impl Default for Setup {
             token: None,
             client_certificate: ClientCertificate::Optional,
             forwarders: None,
+            proxies: None,
         }
     }
 }
@@ -72,6 +78,8 @@ impl Default for Setup {
 pub struct TestApp {
     pub clock: Manual,
     pub address: SocketAddr,
+    /// Where proxies come in.
+    pub plain: Option<SocketAddr>,
     pub app: App,
     pub tls: Terminator,
     pub showing: Showing,
@@ -121,9 +129,16 @@ impl TestApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let forwarders = setup.forwarders.map(|networks| networks.parse().expect("networks"));
-        let door = Door { listener, tls: tls.clone(), showing: showing.clone(), forwarders };
-        let running = Running::start(app.clone(), door);
-        Self { clock, address, app, tls, showing, folder, running: Some(running) }
+        let door = Door { listener: Some(listener), tls: tls.clone(), showing: showing.clone(), forwarders };
+        let behind = match setup.proxies {
+            None => None,
+            Some(proxies) => Some((TcpListener::bind("127.0.0.1:0").await.expect("a port"), proxies)),
+        };
+        let plain = behind.as_ref().map(|(listener, _)| listener.local_addr().expect("bound"));
+        let behind = behind
+            .map(|(listener, proxies)| PlainDoor { listener: Listener::Tcp(listener), proxies: Arc::new(proxies) });
+        let running = Running::start(app.clone(), Doors { tls: door, plain: behind });
+        Self { clock, address, plain, app, tls, showing, folder, running: Some(running) }
     }
 
     pub fn folder(&self) -> &Path {

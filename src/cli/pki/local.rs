@@ -104,7 +104,7 @@ impl Local {
         let ttl = hold(wish.ttl.as_deref())?;
         let what = InviteFor { name: wish.name, admin: wish.admin, existing: wish.existing, ttl };
         let made = self.authority.invite(&operator(), what).await?;
-        let web = variable("DD_TLS_CERT").is_some();
+        let web = variable("DD_TLS_CERT").is_some() || variable("DD_BEHIND_PROXY").as_deref() == Some("true");
         let invite =
             token::Invite { server, root: self.authority.root_fingerprint(), web, secret: made.secret.clone() };
         Ok(api::MadeInvite {

@@ -10,6 +10,7 @@ use crate::api;
 use crate::identity::{Owner, Principal, Tier};
 use crate::link::Link;
 use crate::server::App;
+use crate::server::outside::Outside;
 use crate::server::problem::Problem;
 
 /// What links begin with, for the caller of this request; ends with a slash.
@@ -23,10 +24,13 @@ impl FromRequestParts<App> for Base {
         if let Some(url) = &app.settings.public_url {
             return Ok(Self(url.clone()));
         }
-        let scheme = if app.settings.tls { "https" } else { "http" };
-        let host = host(parts).ok_or_else(|| Problem::bad_request("the request names no host"))?;
-        match Url::parse(&format!("{scheme}://{host}/")) {
-            Ok(url) if url.path() == "/" && url.username().is_empty() && url.password().is_none() => Ok(Self(url)),
+        let outside = parts.extensions.get::<Outside>();
+        let scheme = if outside.is_some_and(|outside| outside.https) { "https" } else { "http" };
+        let told = outside.and_then(|outside| outside.host.clone());
+        let host = told.or_else(|| host(parts)).ok_or_else(|| Problem::bad_request("the request names no host"))?;
+        let path = format!("{}/", app.settings.url_prefix);
+        match Url::parse(&format!("{scheme}://{host}{path}")) {
+            Ok(url) if url.path() == path && url.username().is_empty() && url.password().is_none() => Ok(Self(url)),
             _ => Err(Problem::bad_request("the request's host is not one")),
         }
     }

@@ -10,9 +10,12 @@ use crate::{access, api};
 
 /// `GET /api/whoami`: answers everyone, also those whose certificate is worth nothing.
 pub(in crate::server) async fn whoami(State(app): State<App>, Anyone(who): Anyone) -> Json<api::Whoami> {
-    let (fingerprint, expires) = match &who.proof {
-        Proof::Certificate { fingerprint, not_after } => (Some(*fingerprint), *not_after),
-        Proof::Token | Proof::Nothing => (None, None),
+    let (sha256, sha1, expires) = match &who.proof {
+        Proof::Certificate { fingerprint, not_after, .. } => {
+            (Some(fingerprint.sha256), Some(fingerprint.sha1), *not_after)
+        }
+        Proof::Named { sha256, sha1 } => (*sha256, *sha1, None),
+        Proof::Token | Proof::Nothing => (None, None, None),
     };
     let role = match who.tier {
         Tier::Admin => Some("admin"),
@@ -24,9 +27,10 @@ pub(in crate::server) async fn whoami(State(app): State<App>, Anyone(who): Anyon
     Json(api::Whoami {
         tier: who.tier,
         role: role.map(str::to_owned),
-        fingerprint_sha256: fingerprint.map(|f| f.sha256.to_string()),
-        fingerprint_sha1: fingerprint.map(|f| f.sha1.to_string()),
+        fingerprint_sha256: sha256.map(|sha256| sha256.to_string()),
+        fingerprint_sha1: sha1.map(|sha1| sha1.to_string()),
         certificate_expires_at: expires,
+        proof: who.proof.word().to_owned(),
         address: who.address,
         limits: api::Limits {
             may_upload: access::may_create(&who, settings.policy).is_ok(),

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -24,9 +24,13 @@ use tower::Service;
 
 use super::connection::Connection;
 use super::networks::Networks;
+use super::outside::Proxies;
 use super::problem::chain;
+use super::reports::Reports;
+use super::socket::{Listener, Stream};
 use crate::tls::{Peer, PeerCertificate, Terminator};
 
+mod begun;
 mod pace;
 mod proxied;
 mod pulse;
@@ -36,6 +40,8 @@ mod turns;
 
 pub(super) use pace::Pace;
 pub use pulse::Deadlines;
+pub(super) use slots::Slots;
+pub(super) use turns::Turns;
 
 /// How much of the machine connections may have.
 #[derive(Clone, Copy, Debug)]
@@ -60,11 +66,12 @@ const BREATH: Duration = Duration::from_millis(50);
 /// How a server listens. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Listen<S> {
-    pub(super) tls: Terminator,
-    /// Proxies that forward TCP to us and begin each connection with a header that says whose it is; nobody else is
-    /// listened to then. `None`: connections come from clients themselves.
-    pub(super) forwarders: Option<Arc<Networks>>,
+    pub(super) way: Way,
     pub(super) limits: Limits,
+    /// Room for connections, whatever way they come.
+    pub(super) slots: Slots,
+    /// Handshakes take turns.
+    pub(super) turns: Turns,
     /// What answers requests.
     pub(super) service: S,
     /// Cancelled: no new connections, and open ones end after the request they are in.
@@ -75,18 +82,30 @@ pub(super) struct Listen<S> {
     pub(super) reports: Arc<Reports>,
 }
 
+/// How connections come.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// With TLS, which ends here.
+    Tls {
+        tls: Terminator,
+        /// Proxies that forward TCP to us and begin each connection with a header that says whose it is; nobody else is
+        /// listened to then. `None`: connections come from clients themselves.
+        forwarders: Option<Arc<Networks>>,
+    },
+    /// In plain HTTP, from a proxy where TLS ends.
+    Plain(Arc<Proxies>),
+}
+
 impl<S> Listen<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
     /// Accepts until closing. A handshake never holds up the next `accept`.
-    pub(super) async fn accept(self, listener: TcpListener) {
-        let slots = slots::Slots::new(self.limits.connections, self.limits.connections_per_address);
-        let turns = turns::Turns::new();
+    pub(super) async fn accept(self, listener: Listener) {
         loop {
             let next = async {
-                let room = slots.room().await;
+                let room = self.slots.room().await;
                 (listener.accept().await, room)
             };
             let (accepted, room) = tokio::select! {
@@ -105,72 +124,118 @@ where
                 }
             };
             let Some(room) = room else { return };
-            // Whom a connection counts for is known now or, from a proxy, once it has said so.
-            let slot = match &self.forwarders {
-                Some(proxies) if proxies.contain(address.ip()) => Err(room),
-                Some(_) => {
-                    self.reports.tell(|| tracing::warn!(%address, "refused: not one of DD_TRUSTED_PROXIES"));
-                    continue;
-                }
-                None => match slots.take(address.ip(), room) {
-                    Some(slot) => Ok(slot),
-                    None => {
-                        tracing::debug!(%address, "refused: too many connections from this address");
-                        continue;
-                    }
-                },
-            };
-            let (listen, slots, turns) = (self.clone(), slots.clone(), turns.clone());
+            let Some(slot) = self.slot(address, room) else { continue };
+            let listen = self.clone();
             self.open.spawn(async move {
-                listen.serve(stream, address.ip(), slot, &slots, &turns).await;
+                match stream {
+                    Stream::Tcp(stream) => listen.serve(stream, address, slot).await,
+                    Stream::Unix(stream) => listen.serve(stream, address, slot).await,
+                }
             });
         }
     }
 
-    async fn serve(
-        self,
-        stream: TcpStream,
-        address: IpAddr,
-        slot: Result<slots::Slot, OwnedSemaphorePermit>,
-        slots: &slots::Slots,
-        turns: &turns::Turns,
-    ) {
-        // Without it small answers may wait 40 ms for the peer's acknowledgement. An error means it is gone already.
-        let _ = stream.set_nodelay(true);
+    /// A place for a connection that was just accepted; `None` if it has to go.
+    fn slot(&self, address: Option<IpAddr>, room: OwnedSemaphorePermit) -> Option<Place> {
+        let Some(ip) = address else { return Some(Place::Taken(self.slots.take_uncounted(room))) };
+        match &self.way {
+            Way::Tls { forwarders: Some(proxies), .. } if proxies.contain(ip) => Some(Place::Unclear(room)),
+            Way::Tls { forwarders: Some(_), .. } => {
+                self.reports.tell(|| tracing::warn!(address = %ip, "refused: not one of DD_TRUSTED_PROXIES"));
+                None
+            }
+            Way::Plain(proxies) if proxies.may_be_at(address) && !proxies.anywhere => {
+                Some(Place::Taken(self.slots.take_uncounted(room)))
+            }
+            Way::Plain(_) | Way::Tls { forwarders: None, .. } => {
+                let slot = self.slots.take(ip, room);
+                if slot.is_none() {
+                    tracing::debug!(address = %ip, "refused: too many connections from this address");
+                }
+                slot.map(Place::Taken)
+            }
+        }
+    }
+
+    async fn serve<T>(self, stream: T, address: Option<IpAddr>, place: Place)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let pulse = pulse::Pulse::new(Instant::now(), self.limits.deadlines.slowest);
-        let mut stream = pulse::Pulsing::new(stream, pulse.clone());
+        let stream = pulse::Pulsing::new(stream, pulse.clone());
+        match self.way.clone() {
+            Way::Plain(proxies) => self.serve_plain(stream, address, pulse, proxies, place).await,
+            Way::Tls { tls, .. } => self.serve_tls(stream, address, pulse, tls, place).await,
+        }
+    }
+
+    async fn serve_tls<T>(
+        self,
+        mut stream: pulse::Pulsing<T>,
+        address: Option<IpAddr>,
+        pulse: pulse::Pulse,
+        tls: Terminator,
+        place: Place,
+    ) where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let opening = async {
-            let (address, slot) = match slot {
-                Ok(slot) => (address, slot),
-                Err(room) => match proxied::read(&mut stream).await? {
-                    proxied::Origin::Proxy => (address, slots.take_uncounted(room)),
-                    proxied::Origin::Client(client) => (client, slots.take(client, room).ok_or(Refused::TooMany)?),
+            let (address, slot) = match place {
+                Place::Taken(slot) => (address, slot),
+                Place::Unclear(room) => match proxied::read(&mut stream).await? {
+                    proxied::Origin::Proxy => (address, self.slots.take_uncounted(room)),
+                    proxied::Origin::Client(client) => {
+                        (Some(client), self.slots.take(client, room).ok_or(Refused::TooMany)?)
+                    }
                 },
             };
             let accepting =
-                TlsAcceptor::from(self.tls.current()).accept_with(stream, |tls| tls.set_buffer_limit(Some(TLS_BUFFER)));
-            Ok::<_, Refused>((turns.take(accepting).await.map_err(Refused::Tls)?, address, slot))
+                TlsAcceptor::from(tls.current()).accept_with(stream, |tls| tls.set_buffer_limit(Some(TLS_BUFFER)));
+            Ok::<_, Refused>((self.turns.take(accepting).await.map_err(Refused::Tls)?, address, slot))
         };
         let (tls, address, _slot) = match tokio::time::timeout(self.limits.deadlines.handshake, opening).await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => return tracing::debug!(%address, error = chain(&error), "connection refused"),
-            Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
+            Ok(Err(error)) => return tracing::debug!(?address, error = chain(&error), "connection refused"),
+            Err(_) => return tracing::debug!(?address, "TLS handshake took too long"),
         };
         let (_, session) = tls.get_ref();
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
-        let peer =
-            Peer { address: Some(address.to_canonical()), certificate: certificate.and_then(PeerCertificate::read) };
+        let peer = Peer {
+            address: address.map(|address| address.to_canonical()),
+            certificate: certificate.and_then(PeerCertificate::read),
+        };
         let h2 = session.alpn_protocol() == Some(b"h2");
         pulse.expect_requests(!h2);
-        self.converse(TokioIo::new(tls), peer, h2, pulse).await;
+        self.converse(TokioIo::new(tls), Connection::new(peer, None), h2, pulse).await;
     }
 
-    async fn converse<I>(self, io: I, peer: Peer, h2: bool, pulse: pulse::Pulse)
+    /// There is no ALPN to say which HTTP it is: its first bytes do.
+    async fn serve_plain<T>(
+        self,
+        stream: pulse::Pulsing<T>,
+        address: Option<IpAddr>,
+        pulse: pulse::Pulse,
+        proxies: Arc<Proxies>,
+        _place: Place,
+    ) where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (stream, h2) = match tokio::time::timeout(self.limits.deadlines.idle, begun::begin(stream)).await {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(error)) => return tracing::debug!(?address, %error, "connection ended before its first request"),
+            Err(_) => return tracing::debug!(?address, "connection closed: it never began"),
+        };
+        pulse.expect_requests(!h2);
+        let peer = Peer { address: address.map(|address| address.to_canonical()), certificate: None };
+        self.converse(TokioIo::new(stream), Connection::new(peer, Some(proxies)), h2, pulse).await;
+    }
+
+    async fn converse<I>(self, io: I, connection: Connection, h2: bool, pulse: pulse::Pulse)
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
-        let address = peer.address;
-        let connection = Arc::new(Connection::new(peer));
+        let address = connection.peer.address;
+        let connection = Arc::new(connection);
         let service = self.service;
         let (requests, room) = (pulse.clone(), h2.then(room::Room::new));
         let answer = service_fn(move |request: Request<Incoming>| {
@@ -223,6 +288,14 @@ fn protocol(h2: bool) -> auto::Builder<TokioExecutor> {
     if h2 { builder.http2_only() } else { builder.http1_only() }
 }
 
+/// A connection's place among the others.
+enum Place {
+    /// It has one.
+    Taken(slots::Slot),
+    /// Whom it counts for, its first bytes say.
+    Unclear(OwnedSemaphorePermit),
+}
+
 /// Why a connection came to nothing before its first request.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
@@ -238,22 +311,6 @@ enum Refused {
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// What is told at most once a minute: anyone can be the cause of it, and an operator has to see it all the same.
-#[derive(Debug, Default)]
-pub(super) struct Reports(Mutex<Option<Instant>>);
-
-impl Reports {
-    pub(super) fn tell(&self, say: impl FnOnce()) {
-        let now = Instant::now();
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| now.duration_since(last) >= Duration::from_secs(60)) {
-            *last = Some(now);
-            drop(last);
-            say();
-        }
-    }
 }
 
 /// A response body that counts as a running request until it has been sent, and gives out a piece when there is room.

@@ -10,14 +10,14 @@ use crate::abuse::network;
 
 /// Room for connections. The table of addresses never holds more entries than there are connections.
 #[derive(Clone, Debug)]
-pub(super) struct Slots {
+pub(in crate::server) struct Slots {
     all: Arc<Semaphore>,
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
     per_address: usize,
 }
 
 impl Slots {
-    pub(super) fn new(all: usize, per_address: usize) -> Self {
+    pub(in crate::server) fn new(all: usize, per_address: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(all)), by_address: Arc::default(), per_address }
     }
 

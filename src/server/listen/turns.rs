@@ -15,10 +15,10 @@ const AT_ONCE: usize = 2;
 
 /// Whose turn it is.
 #[derive(Clone, Debug)]
-pub(super) struct Turns(Arc<Semaphore>);
+pub(in crate::server) struct Turns(Arc<Semaphore>);
 
 impl Turns {
-    pub(super) fn new() -> Self {
+    pub(in crate::server) fn new() -> Self {
         Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
 
