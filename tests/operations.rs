@@ -8,6 +8,8 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+#[path = "operations/deployed.rs"]
+mod deployed;
 #[path = "operations/proxies.rs"]
 mod proxies;
 

@@ -48,9 +48,10 @@ pub async fn enroll(
     let (key, request) = new_key(algorithm)?;
     staged.add(KEY, key.to_pem().as_bytes(), Readable::Owner)?;
     staged.add(CA, pem(&root).as_bytes(), Readable::All)?;
-    staged.add(FILE, settings(&invite.server, !invite.web).as_bytes(), Readable::Owner)?;
+    let pinned = !invite.web || shows_own(&invite.server, &root, Arc::clone(&clock)).await;
+    staged.add(FILE, settings(&invite.server, pinned).as_bytes(), Readable::Owner)?;
 
-    let anchors = if invite.web { Anchors::Either(vec![root.clone()]) } else { Anchors::Pinned(vec![root.clone()]) };
+    let anchors = if pinned { Anchors::Pinned(vec![root.clone()]) } else { Anchors::Either(vec![root.clone()]) };
     let client = Client::anonymous(invite.server.clone(), anchors, Arc::clone(&clock))?;
     let chain_pem = client.enroll(&invite.secret, &request).await?;
     let chain = certificate::check_issued(&chain_pem, &request, Some(&root), clock.now())?;
@@ -74,6 +75,15 @@ async fn find_root(server: &Url, fingerprint: Sha256, clock: Arc<dyn Clock>) -> 
         }
     }
     Err(Error::WrongRoot { url: error::origin(server) })
+}
+
+/// Whether the server shows a certificate of its own CA, where the invite allows for one from elsewhere, as it does when
+/// a proxy stands in front: then that CA alone need be trusted from now on.
+async fn shows_own(server: &Url, root: &CertificateDer<'static>, clock: Arc<dyn Clock>) -> bool {
+    match Client::anonymous(server.clone(), Anchors::Pinned(vec![root.clone()]), clock) {
+        Ok(client) => client.ca().await.is_ok(),
+        Err(_) => false,
+    }
 }
 
 /// Renews the certificate of a profile with a new key, in the files it names.

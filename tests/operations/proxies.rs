@@ -177,7 +177,7 @@ fn publish(refresh: Refresh, server: &Server, storage: &Path, folder: &Path) {
     }
 }
 
-fn operator(storage: &Path, arguments: &[&str]) -> String {
+pub(super) fn operator(storage: &Path, arguments: &[&str]) -> String {
     let done = Command::new(DDROP).arg("pki").args(arguments).arg("-s").arg(storage).output().expect("ddrop runs");
     assert!(done.status.success(), "{}", words(&done));
     String::from_utf8(done.stdout).expect("text").trim().to_owned()
