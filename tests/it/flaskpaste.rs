@@ -226,6 +226,10 @@ async fn f15_pastes_have_limits_of_their_own() {
         }
         expect_problem(sent(new(who, "x".repeat(limit + 1))).await, 413, "too_large").await;
     }
+    // A refused upload is answered before its bytes are deleted.
+    while app.files().len() > 9 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(app.files().len(), 9, "and of those that were too large nothing is left");
     app.close().await;
 }
@@ -288,8 +292,8 @@ async fn f18_head_and_a_range_are_the_one_reading_and_so_is_one_that_was_cut_off
 async fn f18_nonsense_is_not_taken_for_no() {
     let app = open_app().await;
     let alice = app.client("alice").await;
-    for (value, burns) in [("false", None), ("0", None), ("", None), ("1", Some(true)), ("yes", Some(true))] {
-        let paste = made(new(&alice, "x").header("x-burn-after-read", value)).await;
+    for (value, burns) in [("false", None), ("0", None), (" ", None), ("1", Some(true)), ("yes", Some(true))] {
+        let paste = made(new(&alice, value).header("x-burn-after-read", value)).await;
         assert_eq!(paste.burn_after_read, burns, "{value:?}");
     }
     expect_problem(sent(new(&alice, "x").header("x-burn-after-read", "maybe")).await, 400, "bad_request").await;

@@ -149,6 +149,8 @@ fn pastes() -> Vec<Operation> {
             .answers::<paste::Paste>(201)
             .with(&["Location"])
             .problems(&[413, 507]),
+        op("GET", "/paste/challenge", Anyone, "What there is to solve before a link is made")
+            .answers::<api::Challenge>(200),
         op("GET", "/paste/health", Anyone, "Whether the server works").answers::<paste::Health>(200),
         op("GET", "/paste/{id}", Anyone, "A paste without its content")
             .part::<LinkId>("id")

@@ -35,11 +35,12 @@ pub(super) async fn info(State(app): State<App>, base: Base) -> Json<Info> {
 }
 
 /// What there is, for people.
-const ENDPOINTS: [(&str, &str, &str); 6] = [
+const ENDPOINTS: [(&str, &str, &str); 7] = [
     ("POST", "/", "Make a paste: the content as it is, or {\"content\": …} as JSON"),
     ("GET", "/{id}", "A paste's metadata"),
     ("GET", "/{id}/raw", "Its content"),
     ("DELETE", "/{id}", "Delete it"),
+    ("GET", "/challenge", "The proof of work a new paste costs those nobody knows"),
     ("GET", "/health", "Whether the server works"),
     ("GET", "/", "This"),
 ];

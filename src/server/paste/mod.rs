@@ -11,6 +11,7 @@ use axum::routing::get;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::App;
+use super::handlers::challenge;
 use super::problem::Problem;
 use crate::identity::{Principal, Tier};
 use crate::units::{MIB, Ttl};
@@ -108,6 +109,7 @@ pub(super) fn routes(prefix: &str) -> Router<App> {
     let root = Router::new().route("/", get(info::info).post(create::create));
     let within = Router::new()
         .route("/health", get(info::health))
+        .route("/challenge", get(challenge::challenge))
         .route("/{id}", get(show::metadata).delete(show::delete))
         .route("/{id}/raw", get(show::raw))
         .merge(root.clone());
