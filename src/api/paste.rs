@@ -1,6 +1,6 @@
 //! FlaskPaste's JSON, to the key, for the programs that know it.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// Header names of FlaskPaste's.
@@ -19,10 +19,26 @@ pub mod header {
     pub const REMOVE_PASSWORD: &str = "x-remove-password";
 }
 
+/// What a header that says yes or no may be.
+pub fn yes_or_no(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["true", "1", "yes", "false", "0", "no", ""] })
+}
+
+/// What a lifetime in a header may be.
+pub fn seconds(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "minimum": 1 })
+}
+
+/// What a display name may be, of the ASCII ones: a header has others in UTF-8.
+pub fn display_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "maxLength": 128, "pattern": r"^([ -.0-\[\]-~]*[!-\-0-\[\]-~][ -.0-\[\]-~]*)?$" })
+}
+
 /// Content as a field.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NewPaste {
     /// The content.
+    #[schemars(length(min = 1))]
     pub content: String,
 }
 

@@ -106,8 +106,13 @@ impl Operation {
     }
 
     /// A header it reads.
-    pub(super) fn reads(mut self, name: &'static str) -> Self {
-        self.parameters.push(("header", name, of::<String>));
+    pub(super) fn reads(self, name: &'static str) -> Self {
+        self.reads_as(name, of::<String>)
+    }
+
+    /// A header it reads, of which not every text is taken.
+    pub(super) fn reads_as(mut self, name: &'static str, schema: Make) -> Self {
+        self.parameters.push(("header", name, schema));
         self
     }
 

@@ -141,9 +141,9 @@ fn pastes() -> Vec<Operation> {
     vec![
         op("GET", "/paste/", Anyone, "What this is").answers::<paste::Info>(200),
         op("POST", "/paste/", Uploader, "Make a paste")
-            .reads("X-Burn-After-Read")
-            .reads("X-Expiry")
-            .reads("X-Display-Name")
+            .reads_as("X-Burn-After-Read", paste::yes_or_no)
+            .reads_as("X-Expiry", paste::seconds)
+            .reads_as("X-Display-Name", paste::display_name)
             .takes_bytes(BYTES)
             .takes::<paste::NewPaste>()
             .answers::<paste::Paste>(201)
