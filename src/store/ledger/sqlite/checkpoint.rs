@@ -11,9 +11,15 @@ use crate::store::Error;
 /// Pages in the log that are worth copying: SQLite's own measure.
 const WORTH: i64 = 1000;
 
+/// Pages the log may have before all of it is copied: only from then on does it begin anew instead of growing.
+const LONG: i64 = 4 * WORTH;
+
 /// Pages in the log from which on the writer copies them itself and lets its callers wait: 64 MiB. So much comes
 /// together only where the disk does not keep up.
 const CEILING: i64 = 16 * 1024;
+
+/// Times that it is tried to copy all of a long log, before the next commit asks again.
+const ROUNDS: usize = 8;
 
 /// The thread that copies; it ends when this is dropped.
 pub(super) struct Checkpoints {
@@ -34,9 +40,8 @@ impl Checkpoints {
     /// To be called after a commit.
     pub(super) fn committed(&self, writer: &Connection) {
         // What cannot be asked is not known to be little.
-        if waiting(writer).unwrap_or(WORTH) >= WORTH
-            && let Some(wake) = &self.wake
-        {
+        let due = log(writer).map_or(true, |log| log.waiting >= WORTH || log.pages >= LONG && log.waiting > 0);
+        if let Some(wake) = self.wake.as_ref().filter(|_| due) {
             // Full: it has been told already.
             let _ = wake.try_send(());
         }
@@ -52,17 +57,37 @@ impl Drop for Checkpoints {
     }
 }
 
-/// Pages in the log that are not in the database yet.
-fn waiting(connection: &Connection) -> Result<i64, rusqlite::Error> {
-    let mut asking = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
-    asking.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
+/// The write-ahead log.
+struct Log {
+    pages: i64,
+    /// Those of them that are not in the database yet.
+    waiting: i64,
+}
+
+fn log(connection: &Connection) -> Result<Log, rusqlite::Error> {
+    checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)")
+}
+
+fn checkpoint(connection: &Connection, sql: &str) -> Result<Log, rusqlite::Error> {
+    connection.prepare_cached(sql)?.query_row([], |row| {
+        let (pages, copied) = (row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
+        Ok(Log { pages, waiting: pages - copied })
+    })
 }
 
 fn run(own: &Connection, woken: &Receiver<()>) {
     while woken.recv().is_ok() {
-        // Passive: it waits for nobody and nobody waits for it. What it leaves, the next one takes.
-        if let Err(error) = own.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-            tracing::warn!(%error, "what was committed stays in the write-ahead log for now");
+        for _ in 0..ROUNDS {
+            // Passive: it waits for nobody and nobody waits for it.
+            match checkpoint(own, "PRAGMA wal_checkpoint(PASSIVE)") {
+                // What was committed meanwhile is little, and soon copied too; the next one may come between.
+                Ok(log) if log.pages >= LONG && log.waiting > 0 => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "what was committed stays in the write-ahead log for now");
+                    break;
+                }
+            }
         }
     }
 }
@@ -76,6 +101,10 @@ mod tests {
     use super::super::connect;
     use super::*;
 
+    fn waiting(connection: &Connection) -> i64 {
+        log(connection).expect("asked").waiting
+    }
+
     #[test]
     fn what_was_committed_is_copied_by_another_thread() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -86,14 +115,36 @@ mod tests {
         let checkpoints = Checkpoints::start(&writer, connect(&path, flags).expect("opened")).expect("started");
         checkpoints.committed(&writer);
         writer.execute("INSERT INTO t VALUES (zeroblob(5000000))", []).expect("written");
-        assert!(waiting(&writer).expect("asked") >= WORTH, "the writer itself copies nothing");
+        assert!(waiting(&writer) >= WORTH, "the writer itself copies nothing");
         checkpoints.committed(&writer);
         let begun = Instant::now();
-        while waiting(&writer).expect("asked") > 0 {
+        while waiting(&writer) > 0 {
             assert!(begun.elapsed() < Duration::from_secs(60), "nobody copies");
             std::thread::yield_now();
         }
         drop(checkpoints);
         writer.execute("INSERT INTO t VALUES (zeroblob(5000000))", []).expect("still written");
+    }
+
+    #[test]
+    fn a_log_under_steady_writing_begins_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("t.db");
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let writer = connect(&path, flags).expect("opened");
+        writer.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)").expect("made");
+        let checkpoints = Checkpoints::start(&writer, connect(&path, flags).expect("opened")).expect("started");
+        let begun = Instant::now();
+        let (mut before, mut anew) = (0, false);
+        while !anew {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{before} pages, and it grows");
+            writer.execute("INSERT INTO t VALUES (zeroblob(400000))", []).expect("written");
+            checkpoints.committed(&writer);
+            let pages = log(&writer).expect("asked").pages;
+            anew = pages < before;
+            before = pages;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(before < CEILING, "and the writer did not have to see to it itself");
     }
 }
