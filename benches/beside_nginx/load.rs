@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use rustls::ClientConfig;
 use tokio::task::JoinSet;
 
-use crate::content::Content;
-use crate::http::{Connection, Load};
-use crate::target::Target;
-use crate::tls;
+use crate::rig::content::Content;
+use crate::rig::http::{Connection, Load};
+use crate::rig::target::Target;
+use crate::rig::tls;
 
 /// Bytes of a small file.
 pub(crate) const SMALL_FILE: u64 = 1024;

@@ -3,16 +3,11 @@
 //! What is measured and how to read it stands in `benches/README.md`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the page is what this program is for")]
 
-mod content;
-mod ddrop;
-mod http;
 mod load;
-mod machine;
 mod nginx;
-mod process;
+#[path = "../rig/mod.rs"]
+mod rig;
 mod table;
-mod target;
-mod tls;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,10 +17,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::content::Content;
 use crate::load::{Extent, Generator, Workload};
 use crate::nginx::Nginx;
-use crate::process::Cores;
+use crate::rig::content::Content;
+use crate::rig::process::Cores;
+use crate::rig::{ddrop, machine, tls};
 use crate::table::{Circumstances, Page, Results};
 
 const USAGE: &str = "usage: cargo bench --bench beside_nginx [-- --quick]
@@ -111,9 +107,10 @@ async fn run(nginx: &Nginx, cores: &Cores, dir: &Path, budget: Budget) -> Result
     let (our_dir, their_dir) = (dir.join("ddrop"), dir.join("nginx"));
     std::fs::create_dir(&our_dir)?;
     std::fs::create_dir(&their_dir)?;
-    let (target, enrolled) = ddrop::start(cores, &our_dir).await?;
+    let (target, enrolled) =
+        ddrop::start(cores, &our_dir, &["--max-file-size-mb", "2048", "--max-storage-mb", "8192"]).await?;
     let (peer, peer_root) = nginx.start(cores, &their_dir, &enrolled.file("ca.crt")).await?;
-    let tls = Arc::new(tls::client(&enrolled, peer_root)?);
+    let tls = Arc::new(tls::client(&enrolled, Some(peer_root))?);
     let content = Arc::new(Content::random()?);
     let mut ours = Generator::new(target, Arc::clone(&tls), Arc::clone(&content)).await.context("ddrop")?;
     let mut theirs = Generator::new(peer, tls, content).await.context("nginx")?;

@@ -15,8 +15,8 @@ use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::process::{Cores, Process};
-use crate::target::{Dialect, START, Target};
+use crate::rig::process::{Cores, Process};
+use crate::rig::target::{Dialect, START, Target};
 
 /// The installed program.
 pub(crate) struct Nginx {

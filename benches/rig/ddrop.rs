@@ -45,9 +45,12 @@ pub(crate) async fn start_again(cores: &Cores, dir: &Path, settings: &[&str]) ->
     Ok(serve(cores, dir, settings).await?.0)
 }
 
+/// The load comes from one client and is the same content again and again: limits on that are not what is measured.
+const UNLIMITED: [&str; 4] = ["--rate-limit", "0", "--dedup-max", "0"];
+
 async fn serve(cores: &Cores, dir: &Path, settings: &[&str]) -> Result<(Target, Option<String>)> {
     let mut command = cores.server(Path::new(PROGRAM));
-    command.args(["serve", "-p", "0", "-h", "127.0.0.1"]).args(settings).arg("-s").arg(storage(dir));
+    command.args(["serve", "-p", "0", "-h", "127.0.0.1"]).args(UNLIMITED).args(settings).arg("-s").arg(storage(dir));
     alone(&mut command, dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut process = Process::start(&mut command)?;
     let stderr = process.child().stderr.take().context("ddrop has no stderr")?;

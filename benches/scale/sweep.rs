@@ -1,0 +1,109 @@
+//! Whom a large sweep holds up, and for how long at most.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::Extent;
+use crate::fill::{Filled, Kind};
+use crate::probe::{Ask, Probe, quantile};
+use crate::rig::ddrop;
+use crate::rig::process::Cores;
+use crate::rig::target::Target;
+
+/// Links that live on.
+const LIVING: u64 = 10_000;
+/// Between two requests of a probe, so that the probes are no load of their own.
+const PAUSE: Duration = Duration::from_millis(2);
+/// The only sweep is the one at the start.
+const SETTINGS: [&str; 4] = ["--max-storage-mb", "65536", "--cleanup-interval-seconds", "86400"];
+
+/// Milliseconds that each request took, by what was asked.
+type Times = Vec<(Ask, Vec<f64>)>;
+
+/// Probes until told to stop, all kinds at once.
+async fn probe(
+    target: &Target,
+    filled: &Filled,
+    ids: &[String],
+    stop: &Arc<AtomicBool>,
+) -> Result<JoinSet<Result<(Ask, Vec<f64>)>>> {
+    let mut probes = JoinSet::new();
+    for ask in Ask::ALL {
+        let mut probe = Probe::open(target, &filled.tls, ask, ids).await?;
+        let stop = Arc::clone(stop);
+        probes.spawn(async move {
+            let mut times = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                times.push(probe.once().await?.as_secs_f64() * 1e3);
+                sleep(PAUSE).await;
+            }
+            Ok((ask, times))
+        });
+    }
+    Ok(probes)
+}
+
+async fn finish(probes: JoinSet<Result<(Ask, Vec<f64>)>>, stop: &AtomicBool) -> Result<Times> {
+    stop.store(true, Ordering::Relaxed);
+    let mut times = probes.join_all().await.into_iter().collect::<Result<Times>>()?;
+    times.sort_by_key(|(ask, _)| Ask::ALL.iter().position(|other| other == ask));
+    Ok(times)
+}
+
+/// What one sweep showed, and the same time without.
+struct Round {
+    took: Duration,
+    swept: Times,
+    quiet: Times,
+}
+
+async fn round(cores: &Cores, dir: &Path, filled: &mut Filled, ids: &[String], extent: Extent) -> Result<Round> {
+    filled.add(extent.expired, Kind::Over)?;
+    let target = ddrop::start_again(cores, dir, &SETTINGS).await?;
+    let (begun, stop) = (Instant::now(), Arc::default());
+    let probes = probe(&target, filled, ids, &stop).await?;
+    while !filled.is_swept()? {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let took = begun.elapsed();
+    let swept = finish(probes, &stop).await?;
+    target.process.idle().await?;
+    let stop = Arc::default();
+    let probes = probe(&target, filled, ids, &stop).await?;
+    sleep(took).await;
+    Ok(Round { took, swept, quiet: finish(probes, &stop).await? })
+}
+
+pub(crate) async fn measure(cores: &Cores, dir: &Path, extent: Extent) -> Result<String> {
+    let mut filled = Filled::begin(cores, dir, &SETTINGS).await?;
+    let ids = filled.add(LIVING, Kind::Living)?;
+    let mut page = format!("sweep     of {} links that are over, beside {LIVING} that live\n\n", extent.expired);
+    writeln!(page, "{:18}  {:>28}  {:>28}  {:>12}", "", "while it sweeps (ms)", "without (ms)", "longest,")?;
+    writeln!(
+        page,
+        "{:18}  {:>8} {:>9} {:>9}  {:>8} {:>9} {:>9}  {:>12}",
+        "", "median", "99.9 %", "longest", "median", "99.9 %", "longest", "difference"
+    )?;
+    let mut worst = f64::NEG_INFINITY;
+    for _ in 0..extent.sweeps {
+        let round = round(cores, dir, &mut filled, &ids, extent).await?;
+        writeln!(page, "swept in {:.1} s", round.took.as_secs_f64())?;
+        for ((ask, swept), (_, quiet)) in round.swept.iter().zip(&round.quiet) {
+            let row = |times: &[f64]| {
+                format!("{:8.2} {:9.2} {:9.2}", quantile(times, 0.5), quantile(times, 0.999), quantile(times, 1.0))
+            };
+            let more = quantile(swept, 1.0) - quantile(quiet, 1.0);
+            worst = worst.max(more);
+            writeln!(page, "{ask:18}  {}  {}  {more:+12.1}  ({} requests)", row(swept), row(quiet), swept.len())?;
+        }
+    }
+    writeln!(page, "longest hold-up beyond what there is without a sweep: {worst:.1} ms")?;
+    Ok(page)
+}
