@@ -82,12 +82,16 @@ pub(super) fn router(app: App) -> Router {
         .merge(paste::routes(&app.settings.pastes.prefix))
         .fallback(async || Problem::not_found("such path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(from_fn_with_state(app.clone(), throttle))
-        .layer(from_fn_with_state(app.clone(), authenticate))
-        .layer(from_fn(same_site))
-        .layer(from_fn_with_state(app.clone(), pace))
-        .layer(from_fn(trace))
-        .layer(from_fn_with_state(app.clone(), outside))
+        // From the outermost to the innermost. One by one each would put every route into a box of its own, and a request
+        // would open and copy all of them.
+        .layer((
+            from_fn_with_state(app.clone(), outside),
+            from_fn(trace),
+            from_fn_with_state(app.clone(), pace),
+            from_fn(same_site),
+            from_fn_with_state(app.clone(), authenticate),
+            from_fn_with_state(app.clone(), throttle),
+        ))
         .with_state(app)
 }
 
@@ -100,6 +104,9 @@ async fn unbroken(request: Request, next: Next) -> Response {
 
 /// Gives every request body its deadline.
 async fn pace(State(app): State<App>, request: Request, next: Next) -> Response {
+    if http_body::Body::is_end_stream(request.body()) {
+        return next.run(request).await;
+    }
     let deadlines = app.settings.limits.deadlines;
     let lingers = if request.version() > Version::HTTP_11 {
         Lingers::Never
