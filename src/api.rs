@@ -65,6 +65,12 @@ pub struct Link {
     pub expires_at: Option<Timestamp>,
     /// Whether the first reader is the last.
     pub burn: bool,
+    /// Whether it takes a password to get there.
+    #[serde(default)]
+    pub password_protected: bool,
+    /// Where a short URL leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// Whose it is, as far as the caller may know.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub owner: Option<String>,

@@ -34,6 +34,11 @@ pub fn display_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "maxLength": 128, "pattern": r"^([ -.0-\[\]-~]*[!-\-0-\[\]-~][ -.0-\[\]-~]*)?$" })
 }
 
+/// What a password may be, of those in ASCII.
+pub fn password(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "maxLength": 1024, "pattern": "^([!-~]([ -~]*[!-~])?)?$" })
+}
+
 /// Content as a field.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NewPaste {
@@ -55,8 +60,9 @@ pub struct Paste {
     pub mime_type: String,
     /// Bytes.
     pub size: u64,
-    /// Of the bytes, in hex.
-    pub sha256: String,
+    /// Of the bytes, in hex; of a paste with a password for its owner only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// When it was complete, in Unix seconds.
     pub created_at: i64,
     /// When it ends, in Unix seconds; null is never.

@@ -189,6 +189,8 @@ mod tests {
             created_at: NOW,
             expires_at: None,
             burn: false,
+            password_protected: false,
+            target: None,
             owner: None,
         }
     }

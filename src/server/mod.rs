@@ -33,6 +33,7 @@ mod media;
 mod networks;
 mod openapi;
 mod outside;
+mod passwords;
 mod paste;
 mod prefix;
 mod problem;
@@ -92,6 +93,7 @@ struct Whole {
     admission: Admission,
     throttle: Throttle,
     desk: paste::Desk,
+    passwords: passwords::Passwords,
 }
 
 /// What an [`App`] is made of.
@@ -124,8 +126,8 @@ impl App {
     pub async fn new(parts: Parts) -> Result<Self, store::Error> {
         let admission = Admission::new(&parts.store).await?;
         let throttle = Throttle::new(&parts.settings.abuse, &parts.store).await?;
-        let desk = paste::Desk::new();
-        Ok(Self(Arc::new(Whole { parts, admission, throttle, desk })))
+        let (desk, passwords) = (paste::Desk::new(), passwords::Passwords::new());
+        Ok(Self(Arc::new(Whole { parts, admission, throttle, desk, passwords })))
     }
 
     fn admission(&self) -> &Admission {
@@ -134,6 +136,10 @@ impl App {
 
     fn throttle(&self) -> &Throttle {
         &self.0.throttle
+    }
+
+    fn passwords(&self) -> &passwords::Passwords {
+        &self.0.passwords
     }
 
     fn desk(&self) -> &paste::Desk {

@@ -163,6 +163,17 @@ impl Problem {
         Self::unavailable("the server cannot work now: its database or storage does not answer", error)
     }
 
+    /// The link has a password, and none was said.
+    pub(super) fn password_required() -> Self {
+        let mut problem = Self::unauthorized("Password required").hint("say it as the header X-Paste-Password");
+        problem.0.code = "password_required";
+        problem
+    }
+
+    pub(super) fn password_wrong() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "password_wrong", "Invalid password")
+    }
+
     /// Too much of a kind at once, for a moment.
     pub(super) fn busy(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)

@@ -370,6 +370,8 @@ mod tests {
             created_at: test::NOW,
             expires_at: None,
             burn: true,
+            password_protected: false,
+            target: None,
             owner: None,
         };
         serde_json::to_string(&link).expect("JSON")

@@ -13,29 +13,34 @@ use super::Path;
 use super::render::disposition;
 use crate::access;
 use crate::api;
+use crate::identity::Principal;
 use crate::link::{Kind, Link, LinkId};
 use crate::server::App;
+use crate::server::authenticate::Anyone;
+use crate::server::passwords;
 use crate::server::problem::Problem;
 use crate::store::{self, Lookup, Span};
 
 /// `GET, HEAD /{id}`.
 pub(in crate::server) async fn fetch(
     State(app): State<App>,
+    Anyone(who): Anyone,
     Path(id): Path<String>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    answer(&app, &id, &method, &headers, Manner::Own).await
+    answer(&app, &who, &id, &method, &headers, Manner::Own).await
 }
 
 /// `GET, HEAD /{id}/{name}`: the name is for people and for programs that save under it.
 pub(in crate::server) async fn fetch_named(
     State(app): State<App>,
+    Anyone(who): Anyone,
     Path((id, _name)): Path<(String, String)>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    answer(&app, &id, &method, &headers, Manner::Own).await
+    answer(&app, &who, &id, &method, &headers, Manner::Own).await
 }
 
 /// How content is handed out.
@@ -63,13 +68,20 @@ pub(in crate::server) async fn find(app: &App, id: &str) -> Result<Link, Problem
 /// The content of a link, whole or in part, or what stands in the way.
 pub(in crate::server) async fn answer(
     app: &App,
+    who: &Principal,
     id: &str,
     method: &Method,
     headers: &HeaderMap,
     manner: Manner,
 ) -> Result<Response, Problem> {
+    let mut unlocked = None;
     for _ in 0..REPLACED {
         let link = find(app, id).await?;
+        // Once for each password: a link may be given another one meanwhile.
+        if link.password.is_some() && unlocked != link.password {
+            passwords::unlock(app, who, &link, headers).await?;
+            unlocked.clone_from(&link.password);
+        }
         match content(app, link, method, headers, manner).await {
             Err(store::Error::Replaced) => {}
             Err(error) => return Err(error.into()),

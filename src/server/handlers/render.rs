@@ -67,6 +67,8 @@ pub(in crate::server) fn link(base: &Base, link: &Link, who: &Principal) -> api:
         created_at: link.created_at,
         expires_at: link.expires_at,
         burn: link.burn,
+        password_protected: link.password.is_some(),
+        target: link.target.clone(),
         owner: (who.tier == Tier::Admin && link.owner != Owner::Anonymous).then(|| link.owner.to_string()),
     }
 }

@@ -8,16 +8,18 @@ use futures_util::StreamExt as _;
 use http_body::Body as _;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::disposition;
 use super::render::{self, Base};
 use super::{Path, Query};
 use crate::access::{Create, Permit};
 use crate::identity::Principal;
-use crate::link::{Draft, FileName, Kind, Link};
+use crate::link::{Draft, FileName, Kind, Link, PasswordHash};
 use crate::server::App;
 use crate::server::body::{Ration, Rationed, is_stalled, is_wordy};
 use crate::server::creation::{Creator, Incoming};
+use crate::server::passwords;
 use crate::server::problem::Problem;
 use crate::units::Ttl;
 
@@ -54,6 +56,8 @@ pub(in crate::server) struct Form {
     /// The bytes.
     #[schemars(extend("contentMediaType" = BYTES))]
     file: String,
+    /// Without it the link leads nowhere; at most 1024 bytes.
+    password: Option<String>,
     #[serde(flatten)]
     wish: Wish,
 }
@@ -87,11 +91,12 @@ pub(in crate::server) async fn upload(
     Creator { who, permit, counted }: Creator,
     request: Request,
 ) -> Result<Response, Problem> {
+    let password = passwords::asked(&app, &who, request.headers()).await?;
     let link = if is_form(request.headers()) {
-        from_form(&app, &who, permit, wish, request).await?
+        from_form(&app, &who, permit, wish, password, request).await?
     } else {
         let mime = media_type(request.headers());
-        let draft = wish.draft(&app, Kind::File, mime)?;
+        let draft = Draft { password, ..wish.draft(&app, Kind::File, mime)? };
         from_body(&app, &who, permit, draft, request.into_body()).await?
     };
     Ok((counted, created(&base, &link, &who)).into_response())
@@ -109,7 +114,8 @@ pub(in crate::server) async fn put(
     let json = wants_json(request.headers());
     let mime = media_type(request.headers());
     let wish = Wish { name: wish.name.or(Some(name)), ..wish };
-    let draft = wish.draft(&app, Kind::File, mime)?;
+    let password = passwords::asked(&app, &who, request.headers()).await?;
+    let draft = Draft { password, ..wish.draft(&app, Kind::File, mime)? };
     let link = from_body(&app, &who, permit, draft, request.into_body()).await?;
     let answer = if json { created(&base, &link, &who) } else { created_text(&base, &link) };
     Ok((counted, answer).into_response())
@@ -128,7 +134,9 @@ pub(in crate::server) async fn paste(
         mime if mime == BYTES => "text/plain; charset=utf-8".to_owned(),
         mime => mime,
     };
-    let draft = wish.draft(&app, Kind::Paste, mime)?;
+    let password = passwords::asked(&app, &who, request.headers()).await?;
+    let most = Some(app.settings.pastes.most(&who));
+    let draft = Draft { password, most, ..wish.draft(&app, Kind::Paste, mime)? };
     let link = from_body(&app, &who, permit, draft, request.into_body()).await?;
     let answer = if json { created(&base, &link, &who) } else { created_text(&base, &link) };
     Ok((counted, answer).into_response())
@@ -172,6 +180,7 @@ async fn from_form(
     who: &Principal,
     permit: Permit<Create>,
     mut wish: Wish,
+    mut password: Option<PasswordHash>,
     request: Request,
 ) -> Result<Link, Problem> {
     let mut permit = Some(permit);
@@ -211,10 +220,14 @@ async fn from_form(
             "ttl" => wish.ttl = Some(text(field, &ration).await?),
             "name" => wish.name = Some(text(field, &ration).await?).filter(|name| !name.is_empty()),
             "burn" => wish.burn = Some(text(field, &ration).await?),
+            "password" => {
+                let said = Zeroizing::new(part(field, &ration).await?);
+                password = if said.is_empty() { None } else { Some(passwords::hash(app, who, &said).await?) };
+            }
             other => {
                 let other: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
                 return Err(Problem::bad_request(format!("the form has a part '{other}' this server does not know"))
-                    .hint("the parts are file, ttl, name and burn"));
+                    .hint("the parts are file, ttl, name, burn and password"));
             }
         }
     }
@@ -223,14 +236,20 @@ async fn from_form(
     };
     let wish = Wish { name: wish.name.or(file_name), ..wish };
     let mime = incoming.draft().mime.clone();
-    incoming.revise(wish.draft(app, Kind::File, mime)?);
+    incoming.revise(Draft { password, ..wish.draft(app, Kind::File, mime)? });
     incoming.finish().await
 }
 
 /// What a form may have beside its file: boundaries, part headers, the other parts.
 const FORM_OVERHEAD: i64 = 64 * 1024;
 
-async fn text(mut field: axum::extract::multipart::Field<'_>, ration: &Ration) -> Result<String, Problem> {
+async fn text(field: axum::extract::multipart::Field<'_>, ration: &Ration) -> Result<String, Problem> {
+    let text = String::from_utf8(part(field, ration).await?);
+    Ok(text.map_err(|_| Problem::bad_request("a part of the form is not UTF-8"))?.trim().to_owned())
+}
+
+/// A small part, whole.
+async fn part(mut field: axum::extract::multipart::Field<'_>, ration: &Ration) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     while let Some(piece) = field.chunk().await.map_err(form_error)? {
         ration.handed_out(0);
@@ -239,8 +258,7 @@ async fn text(mut field: axum::extract::multipart::Field<'_>, ration: &Ration) -
         }
         bytes.extend_from_slice(&piece);
     }
-    let text = String::from_utf8(bytes).map_err(|_| Problem::bad_request("a part of the form is not UTF-8"))?;
-    Ok(text.trim().to_owned())
+    Ok(bytes)
 }
 
 fn form_error(error: axum::extract::multipart::MultipartError) -> Problem {

@@ -103,11 +103,12 @@ fn fetch(path: &'static str, summary: &'static str) -> Operation {
         .reads("Range")
         .reads("If-Range")
         .reads("If-None-Match")
+        .reads("X-Paste-Password")
         .answers_bytes(200, "*/*")
         .answers_bytes(206, "*/*")
         .answers_nothing(304)
         .with(CONTENT)
-        .problems(&[404, 410, 416])
+        .problems(&[403, 404, 410, 416])
 }
 
 /// Metadata of links.
@@ -144,6 +145,7 @@ fn pastes() -> Vec<Operation> {
             .reads_as("X-Burn-After-Read", paste::yes_or_no)
             .reads_as("X-Expiry", paste::seconds)
             .reads_as("X-Display-Name", paste::display_name)
+            .reads_as("X-Paste-Password", paste::password)
             .takes_bytes(BYTES)
             .takes::<paste::NewPaste>()
             .answers::<paste::Paste>(201)

@@ -17,6 +17,7 @@ use crate::server::App;
 use crate::server::creation::{Creator, Incoming};
 use crate::server::handlers::upload::{broken, small};
 use crate::server::media;
+use crate::server::passwords;
 use crate::server::problem::Problem;
 use crate::units::MIB;
 
@@ -75,7 +76,8 @@ pub(super) async fn create(
     Creator { who, permit, counted }: Creator,
     request: Request,
 ) -> Result<Response, Problem> {
-    let draft = draft(&app, &who, request.headers())?;
+    let password = passwords::asked(&app, &who, request.headers()).await?;
+    let draft = Draft { password, ..draft(&app, &who, request.headers())? };
     let clamped = wish::expiry(request.headers())?.is_some_and(|asked| asked > app.settings.pastes.max_expiry);
     let most = app.settings.pastes.most(&who);
     let content = Content::of(&app, request, most).await?;

@@ -24,7 +24,8 @@ pub(super) fn paste(app: &App, link: &Link, who: &Principal) -> Paste {
         raw: format!("{prefix}/{}/raw", link.id),
         mime_type: link.mime.clone(),
         size: link.size,
-        sha256: link.sha256.to_string(),
+        // It would tell whether a guess of the content is right, without the password.
+        sha256: (own || link.password.is_none()).then(|| link.sha256.to_string()),
         created_at: link.created_at.as_secs(),
         expires_at: link.expires_at.map(|end| end.as_secs()),
         owner: own.then(|| link.owner.to_string()),
@@ -56,12 +57,13 @@ pub(super) async fn metadata(
 /// `GET, HEAD /paste/{id}/raw`. Of a paste that burns either is its one reading.
 pub(super) async fn raw(
     State(app): State<App>,
+    Anyone(who): Anyone,
     Path(id): Path<String>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     find(&app, &id).await?;
-    fetch::answer(&app, &id, &method, &headers, Manner::FlaskPaste).await
+    fetch::answer(&app, &who, &id, &method, &headers, Manner::FlaskPaste).await
 }
 
 /// `DELETE /paste/{id}`.
