@@ -149,6 +149,65 @@ fn every_transcript_holds() {
     }
 }
 
+/// The commands and subcommands there are, by the manual pages the program writes of itself.
+fn commands() -> Vec<Vec<String>> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_ddrop")).arg("man").arg(folder.path()).output().expect("ddrop runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let pages = std::fs::read_dir(folder.path()).expect("a folder");
+    let names = pages.map(|page| page.expect("an entry").file_name().to_string_lossy().into_owned());
+    let mut all: Vec<Vec<String>> = names
+        .filter_map(|name| {
+            Some(name.strip_prefix("ddrop-")?.strip_suffix(".1")?.split('-').map(str::to_owned).collect())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// What the commands of a transcript call: the words after `ddrop`, or after a shell function that stands for it.
+fn called(steps: &[Step]) -> Vec<Vec<String>> {
+    let mut programs = vec!["ddrop".to_owned(), "serve".to_owned()];
+    programs.extend(steps.iter().filter_map(|step| Some(step.command.split_once("() {")?.0.to_owned())));
+    let mut all = Vec::new();
+    for step in steps {
+        let words: Vec<&str> = step
+            .command
+            .split(|c: char| c.is_whitespace() || "\"$();|&".contains(c))
+            .filter(|w| !w.is_empty())
+            .collect();
+        for (at, word) in words.iter().enumerate().filter(|(_, word)| programs.iter().any(|one| one == *word)) {
+            let skip = usize::from(*word != "serve");
+            // A flag before the command, and its value.
+            let rest = &words[at + skip..];
+            let rest =
+                if rest.first().is_some_and(|word| word.starts_with("--token-file")) { &rest[2..] } else { rest };
+            all.push(rest.iter().take(2).map(|word| (*word).to_owned()).collect());
+        }
+    }
+    all
+}
+
+#[test]
+fn every_command_has_a_transcript() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("readable");
+        // How a transcript starts a server.
+        let text = text.replace("$ cargo run --release -- serve", "$ serve");
+        all.extend(called(&steps(&text)));
+    }
+    let commands = commands();
+    assert!(commands.len() > 25 && commands.contains(&vec!["pki".to_owned(), "invite".to_owned()]), "{commands:?}");
+    let missing: Vec<String> = commands
+        .iter()
+        .filter(|words| !all.iter().any(|call| call.starts_with(words)))
+        .map(|words| words.join(" "))
+        .collect();
+    assert!(missing.is_empty(), "no transcript in tests/cli calls: ddrop {}", missing.join(", ddrop "));
+}
+
 #[test]
 fn every_command_in_the_readme_works() {
     run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
