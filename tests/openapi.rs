@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const DDROP: &str = env!("CARGO_BIN_EXE_ddrop");
 
 /// Requests made up for one operation, in each of two ways.
-const EXAMPLES: &str = "12";
+const EXAMPLES: &str = "8";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
