@@ -3,9 +3,17 @@
 #![allow(unreachable_pub, reason = "one binary: what its modules share is for nobody else")]
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "deploy/container.rs"]
+mod container;
+#[path = "deploy/kubernetes.rs"]
+mod kubernetes;
+#[path = "deploy/release.rs"]
+mod release;
 #[path = "deploy/server.rs"]
 mod server;
 #[path = "deploy/supervised.rs"]
 mod supervised;
 #[path = "deploy/systemd.rs"]
 mod systemd;
+#[path = "deploy/tools.rs"]
+mod tools;

@@ -33,7 +33,7 @@ use connect::Connection;
 
 /// Share files that expire, among parties known by their certificates.
 #[derive(Debug, Parser)]
-#[command(name = "ddrop", version, about, disable_help_subcommand = true)]
+#[command(name = "ddrop", version = env!("DDROP_VERSION"), about, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
     context: Context,
@@ -92,6 +92,23 @@ enum Command {
     Completions(completions::Args),
     /// Write the manual pages
     Man(man::Args),
+}
+
+/// Parse, run, exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // A client waits for one connection; a server wants every core.
+    let mut builder = match cli.is_server() {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let outcome = builder.enable_all().build().map_err(anyhow::Error::from).and_then(|runtime| {
+        let outcome = runtime.block_on(cli.run());
+        // What still reads standard input is not waited for.
+        runtime.shutdown_background();
+        outcome
+    });
+    outcome.unwrap_or_else(|error| exit::report(&error))
 }
 
 impl Cli {

@@ -103,6 +103,11 @@ impl User {
         user
     }
 
+    /// Someone who has no certificate.
+    pub fn nobody() -> Self {
+        Self { home: tempfile::tempdir().expect("a folder") }
+    }
+
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(DDROP);
         command.args(arguments).env("XDG_CONFIG_HOME", self.home.path()).stdin(Stdio::null());

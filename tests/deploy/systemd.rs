@@ -5,22 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::server::{DDROP, Server, User, handed, socket, words};
+use crate::tools::{root, run};
 
 fn units() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd")
-}
-
-/// Runs a program, which has to be there.
-fn run(command: &mut Command, package: &str) -> Output {
-    let program = command.get_program().to_string_lossy().into_owned();
-    command.output().unwrap_or_else(|error| panic!("{program}: {error} (apt-get install {package})"))
+    root().join("deploy/systemd")
 }
 
 /// In a file system view of its own, where the binary is where the units say.
 fn where_it_is_installed(script: &str) -> Output {
     let script = format!("mount -t tmpfs none /usr/local/bin && cp {DDROP} /usr/local/bin/ddrop && {script}");
     let mut command = Command::new("unshare");
-    run(command.args(["-rm", "sh", "-c", &script]).current_dir(units()), "util-linux")
+    run(command.args(["-rm", "sh", "-c", &script]).current_dir(units()), "apt-get install util-linux")
 }
 
 #[test]
@@ -41,7 +36,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
 fn the_service_is_exposed_to_little() {
     let mut command = Command::new("systemd-analyze");
     command.args(["security", "--offline=true", "--no-pager", "--threshold=20"]).arg(units().join("ddrop.service"));
-    let judged = run(&mut command, "systemd");
+    let judged = run(&mut command, "apt-get install systemd");
     let text = words(&judged);
     assert!(judged.status.success() && text.contains("Overall exposure level"), "{text}");
     // What is left open is the network, and what comes with it.
@@ -65,7 +60,7 @@ fn calls(word: &str, all: &str) -> BTreeSet<String> {
 }
 
 fn allowed() -> BTreeSet<String> {
-    let listed = run(Command::new("systemd-analyze").args(["syscall-filter", "--no-pager"]), "systemd");
+    let listed = run(Command::new("systemd-analyze").args(["syscall-filter", "--no-pager"]), "apt-get install systemd");
     let all = words(&listed);
     let unit = std::fs::read_to_string(units().join("ddrop.service")).expect("the unit");
     let mut allowed = calls("@default", &all);
@@ -129,7 +124,7 @@ fn the_server_makes_no_system_call_that_the_unit_forbids() {
 fn install(root: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new("unshare");
     command.args(["-r", "sh"]).arg(units().join("install.sh")).arg("--root").arg(root).args(arguments);
-    let done = run(&mut command, "util-linux");
+    let done = run(&mut command, "apt-get install util-linux");
     assert!(done.status.success(), "{}", words(&done));
     done
 }
