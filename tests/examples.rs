@@ -162,6 +162,19 @@ fn est_enroll() {
 }
 
 #[test]
+fn flaskpaste_tour() {
+    needs(&["curl", "openssl", "python3"]);
+    let home = tempfile::tempdir().expect("a folder");
+    let output = run("flaskpaste-tour.sh", &[], home.path(), &[]);
+    told(
+        "flaskpaste-tour.sh",
+        &output,
+        &["healthy", "x-is-admin: 1", "display_name", "burn_after_read", "== delete", "BEGIN CERTIFICATE", "== done"],
+    );
+    assert_eq!(std::fs::read_dir(home.path()).expect("readable").count(), 0, "it left something behind");
+}
+
+#[test]
 fn openssl_client() {
     needs(&["openssl"]);
     let enrolled = Enrolled::start();
@@ -206,5 +219,15 @@ fn every_example_is_run_here() {
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    assert_eq!(names, ["curl-tour.sh", "est-enroll.sh", "openssl-client.sh", "python_client.py", "quickstart.sh"]);
+    assert_eq!(
+        names,
+        [
+            "curl-tour.sh",
+            "est-enroll.sh",
+            "flaskpaste-tour.sh",
+            "openssl-client.sh",
+            "python_client.py",
+            "quickstart.sh"
+        ]
+    );
 }
