@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use url::Url;
 
+use super::password::PasswordFile;
 use super::{Context, connect, exit, output};
-use crate::client::Client;
 use crate::client::profile::is_loopback;
 use crate::client::tls::Anchors;
 use crate::client::transfer::fetch::{Destination, Fetch, Patience};
 use crate::client::transfer::reference::{Place, Reference};
+use crate::client::{self, Client};
 use crate::link::LinkId;
 use crate::units::Size;
 
@@ -29,26 +30,54 @@ pub(super) struct Args {
     /// Print the link's metadata as JSON instead
     #[arg(short, long)]
     metadata: bool,
+    #[command(flatten)]
+    password: PasswordFile,
 }
+
+/// How often somebody is asked for a password.
+const TRIES: usize = 3;
 
 /// Fetches.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let (client, url, own) = find(context, &args.link).await?;
+    let (mut client, url, own) = find(context, &args.link).await?;
+    for left in (0..=TRIES).rev() {
+        let outcome = once(context, &args, &client, &url, own.as_ref()).await;
+        let wrong = outcome.as_ref().err().and_then(|error| client::wants_password(error.downcast_ref()?));
+        match wrong {
+            // Said only to a server that asks for it. What a file or the environment says does not change.
+            Some(false) => match args.password.known() {
+                Ok(password) => client = client.with_password(password),
+                Err(why) => {
+                    output::warning(&format!("{why:#}"));
+                    return outcome;
+                }
+            },
+            Some(true) if args.password.is_asked() && left > 0 => {
+                output::message("that is not the password");
+                client = client.with_password(args.password.known()?);
+            }
+            _ => return outcome,
+        }
+    }
+    once(context, &args, &client, &url, own.as_ref()).await
+}
+
+async fn once(context: &Context, args: &Args, client: &Client, url: &Url, own: Option<&LinkId>) -> Result<()> {
     if args.metadata {
-        return metadata(&client, &url, own).await;
+        return metadata(client, url, own).await;
     }
     let progress = output::progress(&args.link);
-    let fetch =
-        Fetch { client: &client, url, replace: args.force, patience: Patience::default(), progress: &*progress };
+    let (replace, patience, url) = (args.force, Patience::default(), url.clone());
+    let fetch = Fetch { client, url, replace, patience, progress: &*progress };
     let what = || format!("cannot fetch {}", args.link);
     if args.output.as_deref() == Some(Path::new("-")) {
         fetch.run(Destination::Stream(&mut output::stdout())).await.with_context(what)?;
         return Ok(());
     }
-    let destination = match args.output {
+    let destination = match &args.output {
         None => Destination::Folder(PathBuf::from(".")),
-        Some(path) if path.is_dir() => Destination::Folder(path),
-        Some(path) => Destination::File(path),
+        Some(path) if path.is_dir() => Destination::Folder(path.clone()),
+        Some(path) => Destination::File(path.clone()),
     };
     let fetched = fetch.run(destination).await.with_context(what)?;
     drop(progress);
@@ -93,9 +122,9 @@ async fn find(context: &Context, named: &str) -> Result<(Client, Url, Option<Lin
 }
 
 /// All there is to know for those the server may tell it to; else what anyone with the link can see.
-async fn metadata(client: &Client, url: &Url, own: Option<LinkId>) -> Result<()> {
+async fn metadata(client: &Client, url: &Url, own: Option<&LinkId>) -> Result<()> {
     match own {
-        Some(id) => output::json(&client.link(&id).await.with_context(|| format!("cannot look at {id}"))?)?,
+        Some(id) => output::json(&client.link(id).await.with_context(|| format!("cannot look at {id}"))?)?,
         None => output::json(&client.describe(url).await.with_context(|| format!("cannot look at {url}"))?)?,
     }
     Ok(())

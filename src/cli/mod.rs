@@ -20,9 +20,12 @@ mod info;
 mod list;
 mod man;
 pub mod output;
+mod password;
+mod paste;
 mod pki;
 mod restore;
 pub mod serve;
+mod shorten;
 mod stats;
 mod supervisor;
 mod update;
@@ -60,6 +63,10 @@ enum Command {
     /// Upload files and print their links
     #[command(visible_alias = "stash")]
     Upload(upload::Args),
+    /// Paste what is piped in and print its link
+    Paste(paste::Args),
+    /// Make a short link to another address
+    Shorten(shorten::Args),
     /// Save what a link leads to
     Fetch(fetch::Args),
     /// List links
@@ -68,7 +75,7 @@ enum Command {
     Stats(stats::Args),
     /// End links now
     Expire(expire::Args),
-    /// Change a link's lifetime or name
+    /// Change a link's content, lifetime or name
     Update(update::Args),
     /// Save all links to a folder, with an index
     Export(export::Args),
@@ -127,6 +134,8 @@ impl Cli {
             Command::Serve(args) => Box::pin(serve::run(args)).await,
             Command::Cert(args) => done(Box::pin(cert::run(context, args)).await),
             Command::Upload(args) => Box::pin(upload::run(context, args)).await,
+            Command::Paste(args) => Box::pin(paste::run(context, args)).await,
+            Command::Shorten(args) => done(Box::pin(shorten::run(context, args)).await),
             Command::Fetch(args) => done(Box::pin(fetch::run(context, args)).await),
             Command::List(args) => done(Box::pin(list::run(context, args)).await),
             Command::Stats(args) => done(Box::pin(stats::run(context, args)).await),
@@ -174,6 +183,15 @@ mod tests {
             "ddrop upload a b --ttl 2h",
             "ddrop stash - -n name -b --token x",
             "ddrop --server https://host upload -",
+            "ddrop upload a --password",
+            "ddrop upload a --password-file file",
+            "ddrop paste",
+            "ddrop paste file -b -x 60 -E --password",
+            "ddrop paste --no-encrypt",
+            "ddrop shorten https://example.org --ttl 2h",
+            "ddrop update abcd file",
+            "ddrop update abcd - --ttl 2h",
+            "ddrop fetch abcd --password-file file",
             "ddrop fetch abcd -o -",
             "ddrop fetch abcd -o path --force",
             "ddrop fetch -m abcd",

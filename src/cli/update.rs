@@ -1,10 +1,13 @@
-//! `ddrop update`: another lifetime or name for a link.
+//! `ddrop update`: other content, another lifetime or name for a link.
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use super::expire::own_link;
 use super::{Context, output};
 use crate::api::Change;
+use crate::client::transfer::upload::Content;
 use crate::units::Ttl;
 
 /// What was said.
@@ -14,6 +17,9 @@ pub(super) struct Args {
     /// The link's id or URL
     #[arg(value_name = "ID")]
     link: String,
+    /// Other content for it: a file, or - for standard input
+    #[arg(value_name = "FILE", group = "change")]
+    file: Option<PathBuf>,
     /// How long it lives from now: 30m, 2h, 7d, inf
     #[arg(long, value_name = "TTL", group = "change")]
     ttl: Option<Ttl>,
@@ -26,8 +32,23 @@ pub(super) struct Args {
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let client = context.connection.client().await?;
     let id = own_link(&client, &args.link)?;
-    let change = Change { ttl: args.ttl.map(|ttl| ttl.to_string()), name: args.name };
-    let link = client.change(&id, &change).await.with_context(|| format!("cannot update {id}"))?;
+    let what = || format!("cannot update {id}");
+    let mut link = None;
+    if let Some(path) = &args.file {
+        let content = match path == Path::new("-") {
+            true => Content::stream(std::io::stdin(), "standard input"),
+            false => Content::at(path)?,
+        };
+        let progress = output::progress(&path.display().to_string());
+        // The name goes with the content, so that no reader sees one without the other.
+        link = Some(client.replace(&id, content, args.name.as_deref(), progress).await.with_context(what)?);
+    }
+    let name = args.name.filter(|_| link.is_none());
+    if link.is_none() || args.ttl.is_some() {
+        let change = Change { ttl: args.ttl.map(|ttl| ttl.to_string()), name };
+        link = Some(client.change(&id, &change).await.with_context(what)?);
+    }
+    let Some(link) = link else { return Ok(()) };
     if context.json {
         return Ok(output::json(&link)?);
     }

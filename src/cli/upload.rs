@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
+use super::password::PasswordFile;
 use super::{Context, exit, output};
 use crate::api::Link;
 use crate::client::transfer::upload::{Content, Replay};
@@ -26,6 +27,11 @@ pub(super) struct Args {
     /// The first reader is the last
     #[arg(short, long)]
     burn: bool,
+    /// Ask for a password, without which nobody can fetch it
+    #[arg(long)]
+    password: bool,
+    #[command(flatten)]
+    file_of_password: PasswordFile,
 }
 
 /// Uploads one file after the other; one that fails does not stop the next.
@@ -33,11 +39,20 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitCode> {
     if args.name.is_some() && args.files.len() > 1 {
         return Err(exit::Usage("--name is for one file".to_owned()).into());
     }
+    let protect = args.password || args.file_of_password.is_given();
+    let wish = Wish {
+        name: args.name.clone(),
+        ttl: args.ttl.map(|ttl| ttl.to_string()),
+        burn: args.burn.then_some(true),
+        password: protect.then(|| args.file_of_password.chosen()).transpose()?,
+        paste: false,
+    };
     let client = context.connection.client().await?;
     let mut links = Vec::new();
     let mut failed = None;
     for path in &args.files {
-        match upload(&client, &args, path).await.with_context(|| format!("cannot upload {}", path.display())) {
+        let what = What { path, wish: wish.clone(), named: true };
+        match upload(&client, what).await.with_context(|| format!("cannot upload {}", path.display())) {
             Ok(link) if context.json => links.push(link),
             Ok(link) => {
                 output::lead("Upload complete: ");
@@ -57,17 +72,27 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitCode> {
     Ok(failed.unwrap_or(ExitCode::SUCCESS))
 }
 
-async fn upload(client: &Client, args: &Args, path: &Path) -> Result<Link> {
+/// One thing to upload.
+pub(super) struct What<'a> {
+    /// A file or a folder; - is standard input.
+    pub(super) path: &'a Path,
+    /// How.
+    pub(super) wish: Wish,
+    /// Whether it goes under its own name when no other is said.
+    pub(super) named: bool,
+}
+
+/// Uploads it, working for it where that is asked.
+pub(super) async fn upload(client: &Client, what: What<'_>) -> Result<Link> {
+    let What { path, mut wish, named } = what;
     let stream = (path == Path::new("-")).then(|| Replay::of(std::io::stdin()));
     let open = || match &stream {
         Some(stream) => stream.content("standard input"),
         None => Content::at(path),
     };
-    let wish = Wish {
-        name: args.name.clone().or(open()?.name().map(str::to_owned)),
-        ttl: args.ttl.map(|ttl| ttl.to_string()),
-        burn: args.burn.then_some(true),
-    };
+    if named {
+        wish.name = wish.name.or(open()?.name().map(str::to_owned));
+    }
     let progress = output::progress(&path.display().to_string());
     Ok(client.upload_for_work(&open, &wish, progress, &*output::counting(output::WORKING)).await?)
 }

@@ -11,7 +11,7 @@ use url::Url;
 use super::Progress;
 use super::headers::{Described, content_range};
 use super::part::{Notes, Part};
-use crate::client::{Client, Error, Outcome, error};
+use crate::client::{Client, Error, Outcome, error, password_header};
 use crate::identity::Sha256;
 use crate::link::LinkId;
 
@@ -80,7 +80,10 @@ impl Client {
     /// # Errors
     /// As for every deed.
     pub async fn describe(&self, url: &Url) -> Result<Described, Error> {
-        let request = self.to(Method::HEAD, url.clone()).timeout(Patience::default().stall);
+        let mut request = self.to(Method::HEAD, url.clone()).timeout(Patience::default().stall);
+        if let Some(password) = &self.password {
+            request = password_header(request, password)?;
+        }
         Ok(Described::by(self.send(request).await?.headers()))
     }
 }
@@ -199,6 +202,9 @@ impl Fetch<'_> {
     async fn ask(&self, arriving: &Arriving<'_>) -> Result<Response, Error> {
         let mut request = self.client.to(Method::GET, self.url.clone());
         request = request.header(header::ACCEPT_ENCODING, "identity");
+        if let Some(password) = &self.client.password {
+            request = password_header(request, password)?;
+        }
         if let (Some(etag), 1..) = (arriving.etag(), arriving.got) {
             request = request.header(header::RANGE, format!("bytes={}-", arriving.got)).header(header::IF_RANGE, etag);
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::stream;
-use reqwest::header;
+use reqwest::{Method, header};
 use ring::digest::{Context, SHA256};
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,8 +15,9 @@ use super::archive::Archive;
 use super::{CHUNK, Progress};
 use crate::api;
 use crate::client::work::{Work, for_work};
-use crate::client::{Client, Error, Wish, error};
+use crate::client::{Client, Error, Wish, error, lacks, password_header};
 use crate::identity::Sha256;
+use crate::link::LinkId;
 
 /// What is to be uploaded.
 pub struct Content {
@@ -54,6 +55,16 @@ impl Content {
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
+}
+
+/// Whether the link an answer tells of has a password.
+fn is_protected(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Protected {
+        #[serde(default)]
+        password_protected: bool,
+    }
+    serde_json::from_slice::<Protected>(body).is_ok_and(|link| link.password_protected)
 }
 
 /// A stream that may have to be sent again: as long as little was read of it, that is kept.
@@ -153,7 +164,11 @@ impl Client {
         let (length, called) = (content.length, content.called.clone());
         progress.begin(length, 0);
         let (body, mut read) = pump(content, progress);
-        let mut request = self.post(&["api", "upload"]).query(wish);
+        let path: &[&str] = if wish.paste { &[""] } else { &["api", "upload"] };
+        let mut request = self.post(path).query(wish);
+        if let Some(password) = &wish.password {
+            request = password_header(request, password)?;
+        }
         request = work.into_iter().fold(request, |request, work| work.shown_in(request));
         request = request.header(header::CONTENT_TYPE, "application/octet-stream");
         request = request.header(header::ACCEPT, "application/json");
@@ -171,6 +186,54 @@ impl Client {
         };
         let body = self.small(response).await?;
         let link: api::Link = serde_json::from_slice(&body)
+            .map_err(|error| self.unexpected(format!("its JSON cannot be read: {error}")))?;
+        if wish.password.is_some() && !is_protected(&body) {
+            // A server that knows of no passwords has made a link for everybody.
+            let ended = match link.id.parse() {
+                Ok(id) => self.expire(&id).await.is_ok(),
+                Err(_) => false,
+            };
+            let now = if ended { "what was uploaded has been expired" } else { "what was uploaded is open: expire it" };
+            return Err(Error::Failed(format!("this server protects nothing with a password; {now}")));
+        }
+        self.arrived(&body, read, &called).await
+    }
+
+    /// Gives a link other content: its readers get the old or the new whole.
+    ///
+    /// # Errors
+    /// As [`Client::upload`]; also when the server keeps what it has.
+    pub async fn replace(
+        &self,
+        id: &LinkId,
+        content: Content,
+        name: Option<&str>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<api::Link, Error> {
+        let (length, called) = (content.length, content.called.clone());
+        progress.begin(length, 0);
+        let (body, mut read) = pump(content, progress);
+        let mut request = self.request(Method::PUT, &["api", "links", id.as_str(), "content"]).query(&[("name", name)]);
+        request = request.header(header::CONTENT_TYPE, "application/octet-stream");
+        request = request.header(header::ACCEPT, "application/json");
+        if let Some(length) = length {
+            request = request.header(header::CONTENT_LENGTH, length);
+        }
+        let response = match self.send(request.body(body)).await {
+            Ok(response) => response,
+            Err(failure) => {
+                return Err(match read.try_recv() {
+                    Ok(Err(own)) => own,
+                    _ => self.reason(lacks(failure, "other content for a link"), length).await,
+                });
+            }
+        };
+        self.arrived(&self.small(response).await?, read, &called).await
+    }
+
+    /// The link an answer tells of, which has to have what was sent.
+    async fn arrived(&self, body: &[u8], read: Hashed, called: &str) -> Result<api::Link, Error> {
+        let link: api::Link = serde_json::from_slice(body)
             .map_err(|error| self.unexpected(format!("its JSON cannot be read: {error}")))?;
         let sent = read.await.map_err(|_| self.unexpected("it came before the upload was whole".to_owned()))??;
         let kept: Sha256 = link.sha256.parse().map_err(|_| self.unexpected("it has no SHA-256".to_owned()))?;
@@ -354,7 +417,7 @@ mod tests {
     async fn upload_to(answerer: impl Fn(Asked) -> Response<Body> + Send + Sync + 'static) -> Result<api::Link, Error> {
         let url = test::http(answerer).await;
         let client = Client::anonymous(url, Anchors::Anyone, Arc::new(crate::clock::System)).expect("a client");
-        let wish = Wish { name: Some("a b.txt".into()), ttl: Some("2h".into()), burn: Some(true) };
+        let wish = Wish { name: Some("a b.txt".into()), ttl: Some("2h".into()), burn: Some(true), ..Wish::default() };
         client.upload(of(b"hello", Some(5)), &wish, Arc::new(Silent)).await
     }
 
@@ -385,6 +448,47 @@ mod tests {
             test::answer(201, link(Sha256::of(request.body())))
         });
         assert_eq!(uploaded.await.expect("uploaded").id, "abcd1234");
+    }
+
+    #[tokio::test]
+    async fn a_password_is_never_in_a_url_and_a_server_that_ignores_it_is_found_out() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        for protects in [true, false] {
+            let log = Arc::clone(&asked);
+            let url = test::http(move |request| {
+                log.lock().expect("whole").push(format!("{} {}", request.method(), request.uri()));
+                if request.uri().path().ends_with("/expire") {
+                    return test::answer(200, link(Sha256::of(b"hello")));
+                }
+                assert_eq!(request.headers()["x-paste-password"].as_bytes(), "hünter2".as_bytes());
+                let mut body: serde_json::Value =
+                    serde_json::from_str(&link(Sha256::of(request.body()))).expect("JSON");
+                body["password_protected"] = serde_json::json!(protects);
+                test::answer(201, body.to_string())
+            });
+            let client =
+                Client::anonymous(url.await, Anchors::Anyone, Arc::new(crate::clock::System)).expect("a client");
+            let password = Some(crate::token::Secret::from_given("hünter2".into()));
+            let wish = Wish { password, paste: true, ..Wish::default() };
+            let uploaded = client.upload(of(b"hello", Some(5)), &wish, Arc::new(Silent)).await;
+            assert_eq!(uploaded.is_ok(), protects, "{uploaded:?}");
+        }
+        assert_eq!(*asked.lock().expect("whole"), ["POST /", "POST /", "POST /api/links/abcd1234/expire"]);
+    }
+
+    #[tokio::test]
+    async fn other_content_is_sent_and_checked() {
+        let url = test::http(|request| {
+            assert_eq!(
+                (request.method().as_str(), request.uri().to_string().as_str()),
+                ("PUT", "/api/links/abcd1234/content?name=n")
+            );
+            test::answer(200, link(Sha256::of(request.body())))
+        });
+        let client = Client::anonymous(url.await, Anchors::Anyone, Arc::new(crate::clock::System)).expect("a client");
+        let id = "abcd1234".parse().expect("an id");
+        let replaced = client.replace(&id, of(b"hello", Some(5)), Some("n"), Arc::new(Silent)).await;
+        assert_eq!(replaced.expect("replaced").sha256, Sha256::of(b"hello").to_string());
     }
 
     #[tokio::test]
