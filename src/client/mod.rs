@@ -21,6 +21,7 @@ pub mod enroll;
 mod error;
 pub mod export;
 pub mod folder;
+pub mod look_alike;
 mod p521;
 pub mod profile;
 pub mod register;

@@ -56,15 +56,20 @@ fn program(name: &str) -> PathBuf {
 
 impl Deployed {
     fn start(kind: Kind) -> Self {
-        Self::start_with(kind, &[])
+        Self::start_with(kind, "")
     }
 
-    fn start_with(kind: Kind, flags: &[&str]) -> Self {
+    /// nginx, whose file lacks this line.
+    fn start_careless(line: &str) -> Self {
+        Self::start_with(Kind::Nginx, line)
+    }
+
+    fn start_with(kind: Kind, without: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         let (port, inner) = (free_port(), free_port());
         let mut command = Command::new(DDROP);
-        command.args(["serve", "-s"]).arg(at("storage")).args(flags);
+        command.args(["serve", "-s"]).arg(at("storage"));
         command.arg(format!("--public-url=https://localhost:{port}"));
         std::fs::write(at("secret"), format!("{SECRET}\n")).expect("written");
         if kind == Kind::Passthrough {
@@ -84,7 +89,7 @@ impl Deployed {
         write("root.crt", &pki("root.crt"));
         write("chain.crt", &operator(&at("storage"), &["ca", "--chain"]));
         operator(&at("storage"), &["crl", "-o", &at("crl.pem").display().to_string()]);
-        let proxy = Proxy(proxy(kind, folder.path(), port, inner));
+        let proxy = Proxy(proxy(kind, folder.path(), (port, inner), without));
         let mut deployed =
             Self { kind, folder, port, server, proxy, admin: User { home: tempfile::tempdir().expect("a folder") } };
         deployed.until_it_answers();
@@ -178,7 +183,7 @@ impl Proxy {
     }
 }
 
-fn proxy(kind: Kind, folder: &Path, port: u16, inner: u16) -> Child {
+fn proxy(kind: Kind, folder: &Path, (port, inner): (u16, u16), without: &str) -> Child {
     let at = |name: &str| folder.join(name).display().to_string();
     let (own, socket, files) = (format!("127.0.0.1:{port}"), at("http.sock"), folder.display().to_string());
     // The user that the package makes could not read what a test has made for itself.
@@ -206,7 +211,10 @@ fn proxy(kind: Kind, folder: &Path, port: u16, inner: u16) -> Child {
                 ("/etc/ddrop/proxy/", format!("{files}/")),
                 ("unix:/run/ddrop/http.sock", format!("unix:{socket}")),
             ];
-            let places: Vec<_> = places.iter().map(|(from, to)| (*from, to.as_str())).collect();
+            let mut places: Vec<_> = places.iter().map(|(from, to)| (*from, to.as_str())).collect();
+            if !without.is_empty() {
+                places.push((without, ""));
+            }
             std::fs::write(at("ddrop.conf"), adapted("nginx/ddrop.conf", &places)).expect("written");
             let around = "user root; daemon off; pid nginx.pid; error_log stderr notice; events {}\n\
                 http { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
@@ -281,13 +289,20 @@ fn enrolling_uploading_listing_expiring_and_being_revoked_work_through_each_prox
         let bob = deployed.invited("bob");
         assert_eq!(bob.run(&["list"]).status.code(), Some(0), "{kind:?}");
         assert_eq!(bob.run(&["cert", "--renew"]).status.code(), Some(0), "{kind:?}");
+        // What HAProxy and nginx know of revocations is kept up to date by a watch that reloads them.
+        let watch = matches!(kind, Kind::Header | Kind::Nginx).then(|| {
+            let reload = if kind == Kind::Nginx { "HUP" } else { "USR2" };
+            let mut watch = Command::new(DDROP);
+            watch.args(["pki", "crl", "--watch", "--every", "1", "-s"]).arg(deployed.at("storage"));
+            watch.arg("-o").arg(deployed.at("crl.pem")).stderr(Stdio::null());
+            watch.arg("--exec").arg(format!("kill -{reload} {}", deployed.proxy.0.id()));
+            Proxy(watch.spawn().expect("started"))
+        });
         assert_eq!(admin.run(&["pki", "revoke", "bob"]).status.code(), Some(0), "{kind:?}");
         // The proxy does not know yet; ddrop does.
         let refused = bob.run(&["list"]);
         assert_eq!(refused.status.code(), Some(4), "{kind:?}: {}", words(&refused));
         if matches!(kind, Kind::Header | Kind::Nginx) {
-            operator(&deployed.at("storage"), &["crl", "-o", &deployed.at("crl.pem").display().to_string()]);
-            deployed.proxy.signal(if kind == Kind::Nginx { "HUP" } else { "USR2" });
             let begun = Instant::now();
             let told = || {
                 let url = deployed.url("/api/whoami");
@@ -298,6 +313,7 @@ fn enrolling_uploading_listing_expiring_and_being_revoked_work_through_each_prox
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
+        drop(watch);
         deployed.stop();
     }
 }
@@ -440,6 +456,25 @@ fn nobody_gets_through_a_proxy_as_somebody_else() {
                 assert!(words(&deployed.curl(&arguments)).contains("\"admin\""), "the test would notice: {name}");
             }
         }
+        let doctor = deployed.admin.run(&["doctor", "--through", &deployed.url("")]);
+        assert!(doctor.status.success() && words(&doctor).contains("not believed"), "{kind:?}: {}", words(&doctor));
+        deployed.stop();
+    }
+}
+
+#[test]
+fn the_doctor_finds_what_a_careless_proxy_lets_through() {
+    // The same file of nginx without the lines that leave out what a client says.
+    for (line, name) in [
+        ("proxy_set_header Client-Cert \"\";", "Client-Cert"),
+        ("proxy_set_header X-SSL-Client-SHA1 \"\";", "X-SSL-Client-SHA1"),
+        ("proxy_set_header X-Forwarded-For $remote_addr;", "X-Forwarded-For"),
+    ] {
+        let deployed = Deployed::start_careless(line);
+        let doctor = deployed.admin.run(&["doctor", "--through", &deployed.url("")]);
+        let said = words(&doctor);
+        let found = said.lines().any(|line| line.starts_with("PROBLEM") && line.contains(name));
+        assert!(doctor.status.code() == Some(1) && found, "{name}: {said}");
         deployed.stop();
     }
 }

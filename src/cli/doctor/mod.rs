@@ -12,6 +12,7 @@ use crate::config::{self, Said, Serve};
 mod content;
 mod machine;
 mod settings;
+mod through;
 mod trust;
 
 /// What was said.
@@ -26,6 +27,9 @@ pub(super) struct Args {
     /// Read the bytes of every link and compare their digests, which takes its time
     #[arg(long)]
     contents: bool,
+    /// Send look-alikes of a proxy's headers through the proxy at this address, and say whether one is believed
+    #[arg(long, value_name = "URL", conflicts_with_all = ["storage", "config", "contents"])]
+    through: Option<String>,
 }
 
 /// How bad it is.
@@ -72,7 +76,10 @@ struct Report {
 
 /// Looks; the exit code is 1 when there is a problem.
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitCode> {
-    let findings = tokio::task::spawn_blocking(move || examine(&args)).await?;
+    let findings = match &args.through {
+        Some(url) => Box::pin(through::look(context, url)).await?,
+        None => tokio::task::spawn_blocking(move || examine(&args)).await?,
+    };
     let healthy = findings.iter().all(|finding| finding.level != Level::Problem);
     if context.json {
         output::json(&Report { healthy, findings })?;
