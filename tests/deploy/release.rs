@@ -24,6 +24,17 @@ fn the_program_says_what_it_was_built_of_and_needs_nothing_to_run() {
 }
 
 #[test]
+fn a_newcomer_gets_from_a_binary_to_a_hardened_server_and_a_first_drop() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let binary = static_binary(folder.path());
+    let mut command = Command::new(root().join("deploy/newcomer.sh"));
+    let went = run(command.arg(binary), "apt-get install iproute2 procps util-linux");
+    // With the time each step took.
+    println!("{}", words(&went));
+    assert!(went.status.success() && words(&went).contains("a first drop, and back"), "{}", words(&went));
+}
+
+#[test]
 fn the_list_of_parts_is_what_is_in_the_binary_and_fits_its_schema() {
     let list = |epoch: &str| {
         let mut command = Command::new(tool("python3"));
