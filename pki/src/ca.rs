@@ -138,6 +138,14 @@ impl Ca {
         certificate::parse(self.certificate.der()).is_ok_and(|own| permits(&own, name))
     }
 
+    /// The server names it may issue for, as [`Ca::issuing`] takes them; empty: any.
+    pub fn permitted(&self) -> Vec<String> {
+        let Ok(own) = certificate::parse(self.certificate.der()) else { return Vec::new() };
+        let constraints = own.name_constraints().ok().flatten();
+        let permitted = constraints.and_then(|found| found.value.permitted_subtrees.as_ref());
+        permitted.into_iter().flatten().filter_map(|subtree| domain_or_network(&subtree.base)).collect()
+    }
+
     fn sign(
         &self,
         profile: Profile,
@@ -199,6 +207,19 @@ fn permits(ca: &X509Certificate<'_>, name: &str) -> bool {
         }
     }
     within || !constrained
+}
+
+fn domain_or_network(base: &GeneralName<'_>) -> Option<String> {
+    match base {
+        GeneralName::DNSName(domain) => Some((*domain).to_owned()),
+        GeneralName::IPAddress(network) => {
+            let (base, mask) = network.split_at(network.len() / 2);
+            let v4 = <[u8; 4]>::try_from(base).map(IpAddr::from);
+            let address = v4.or_else(|_| <[u8; 16]>::try_from(base).map(IpAddr::from)).ok()?;
+            Some(format!("{address}/{}", mask.iter().map(|byte| byte.count_ones()).sum::<u32>()))
+        }
+        _ => None,
+    }
 }
 
 fn is_below(name: &str, domain: &str) -> bool {
@@ -321,6 +342,8 @@ mod tests {
         for name in ["notexample.org", "org", "example.com", "11.0.0.1", "2001:db8::1"] {
             assert!(!both.permits(name), "{name}");
         }
+        assert_eq!(both.permitted(), ["example.org", "10.0.0.0/8", "fc00::/7"]);
+        assert!(issuing(&[]).permitted().is_empty());
         let domains = issuing(&["example.org"]);
         assert!(domains.permits("192.0.2.1") && !domains.permits("example.com"));
         assert!(issuing(&[]).permits("anything.example"));

@@ -100,15 +100,15 @@ impl Authority {
     }
 
     /// Makes a new issuing CA; what the one before it signed stays good. `permitted`: the server names it may issue
-    /// for, as domains and networks; empty: any.
-    /// Running servers notice by themselves.
+    /// for, as domains and networks; empty: any; `None`: those the one before it may.
+    /// Running servers notice with the next request.
     ///
     /// # Errors
     /// When the root key is not here, a permitted name is none, or it cannot be signed or written.
-    pub async fn rotate(&self, by: &Actor, permitted: &[String]) -> Result<Sha256, Error> {
+    pub async fn rotate(&self, by: &Actor, permitted: Option<&[String]>) -> Result<Sha256, Error> {
         let (folder, passphrase, root) = (self.folder.clone(), self.passphrase.clone(), self.root.clone());
-        let (permitted, now) = (permitted.to_vec(), self.clock.now());
-        let next = spawn_blocking(move || Next::make(&folder, &passphrase, root, &permitted, now)).await??;
+        let (permitted, now) = (permitted.map(<[String]>::to_vec), self.clock.now());
+        let next = spawn_blocking(move || Next::make(&folder, &passphrase, root, permitted, now)).await??;
         let made = next.made.certificate().clone();
         let sha256 = Sha256::of(made.der());
         self.record(by, "rotate", vec![("fingerprint", sha256.to_string())]).await?;
@@ -116,6 +116,8 @@ impl Authority {
         let (folder, passphrase) = (self.folder.clone(), self.passphrase.clone());
         spawn_blocking(move || next.install(&folder, &passphrase)).await??;
         self.trust.set_value(ISSUING, &sha256.to_string()).await?;
+        // After it can be found: a server that looked while it was being made must look again.
+        self.trust.tell().await?;
         self.reload(self.trust.epoch()).await?;
         Ok(sha256)
     }
@@ -168,7 +170,7 @@ impl Next {
         folder: &Folder,
         passphrase: &Passphrase,
         root: Certificate,
-        permitted: &[String],
+        permitted: Option<Vec<String>>,
         now: Timestamp,
     ) -> Result<Self, Error> {
         let lock = folder.lock()?;
@@ -177,8 +179,9 @@ impl Next {
         }
         let root = Ca::load(keep::key(folder, &lock, passphrase, keep::ROOT_KEY)?, root)?;
         let old = keep::ca(folder, &lock, passphrase, keep::ISSUING_KEY, keep::ISSUING_CERTIFICATE)?;
+        let permitted = permitted.unwrap_or_else(|| old.permitted());
         let key = Key::generate(Algorithm::P256)?;
-        let made = root.issuing(key, "ddrop issuing", permitted, &Publication::default(), now.to_offset())?;
+        let made = root.issuing(key, "ddrop issuing", &permitted, &Publication::default(), now.to_offset())?;
         Ok(Self { lock, old, made })
     }
 

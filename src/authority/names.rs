@@ -103,7 +103,7 @@ impl Authority {
         tracing::warn!(name = outside, "making a new issuing CA: the one there is may not sign for this name");
         let given = self.config.server_names.iter().chain(&self.config.optional_names);
         let by = Actor { name: "server".into(), address: None };
-        self.rotate(&by, &self.config.permitted_names.subtrees(given.cloned())).await?;
+        self.rotate(&by, Some(&self.config.permitted_names.subtrees(given.cloned()))).await?;
         Ok(Arc::clone(&self.issuers().await?.issuing))
     }
 }

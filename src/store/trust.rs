@@ -148,6 +148,9 @@ pub trait Trust: Send + Sync {
     /// next to nothing: it is asked on every request.
     fn epoch(&self) -> u64;
 
+    /// Raises the epoch, for a change that is not in these rows alone.
+    fn tell(&self) -> BoxFuture<'_, Result<(), Error>>;
+
     /// A certificate by one of its names. Answers from an index, so it does not depend on how many there are.
     fn known(&self, key: Key) -> BoxFuture<'_, Result<Option<Known>, Error>>;
 

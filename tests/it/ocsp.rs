@@ -209,7 +209,7 @@ async fn a_new_issuing_ca_is_shown_without_a_restart() {
     let judge = Judge::new(&app, &app.client("alice").await);
     let first = stapled(&app, &judge.path("root"));
     let by = Actor { name: "operator".to_owned(), address: None };
-    app.app.authority.rotate(&by, &[]).await.expect("rotated");
+    app.app.authority.rotate(&by, None).await.expect("rotated");
     app.showing.reload(&app.tls).await;
     let second = stapled(&app, &judge.path("root"));
     assert!(second.contains("Cert Status: good"), "{second}");

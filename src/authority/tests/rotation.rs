@@ -11,8 +11,18 @@ async fn a_new_issuing_ca_is_noticed_and_the_old_one_still_vouches() {
     let operators = world.reopened().await.expect("opened");
     let status = |authority: &Authority| authority.status().expect("a status").issuing_fingerprint;
     let before = status(&world.authority);
-    let made = operators.rotate(&operator(), &["example".into()]).await.expect("rotated");
+    let made = operators.rotate(&operator(), Some(&["example".into()])).await.expect("rotated");
     assert!(made != before && status(&operators) == made);
+    let epoch = world.authority.epoch();
+    let narrow = operators.rotate(&operator(), None).await.expect("rotated");
+    assert_ne!(world.authority.epoch(), epoch, "whoever looked before it could be found looks again");
+    let permitted = async |authority: &Authority| authority.issuers().await.expect("issuers").issuing.ca.permitted();
+    assert_eq!(permitted(&operators).await, ["example"], "nothing said is nothing changed");
+    assert_eq!(permitted(&world.authority).await, ["example"]);
+    operators.rotate(&operator(), Some(&[])).await.expect("rotated");
+    assert!(permitted(&world.authority).await.is_empty(), "any");
+    let made = operators.rotate(&operator(), Some(&["example".into()])).await.expect("rotated");
+    assert_ne!(made, narrow);
     let new = world.enrolled("new").await;
     assert_eq!(status(&world.authority), made, "the running one noticed");
     for issued in [&good, &new] {
@@ -20,7 +30,7 @@ async fn a_new_issuing_ca_is_noticed_and_the_old_one_still_vouches() {
     }
     world.authority.revoke(&operator(), Which::Client("bad".into()), 1, None).await.expect("revoked");
     let lists = world.authority.crl_pem().await.expect("lists");
-    assert_eq!(how_many(&lists), 3, "new, old, root");
+    assert_eq!(how_many(&lists), 6, "every one there was, and the root");
     let at = |name: &str| world.folder.path().join(name);
     std::fs::write(at("root.pem"), world.authority.root_pem()).expect("written");
     std::fs::write(at("lists.pem"), &lists.bytes).expect("written");
@@ -52,10 +62,10 @@ async fn the_root_goes_offline_and_the_rest_goes_on() {
     assert!(pki::certificate::is_for_key(&root, key.public()));
     again.issue(&operator(), "alice", None, false, None).await.expect("issued");
     assert_eq!(how_many(&again.crl_pem().await.expect("lists")), 2);
-    assert!(matches!(again.rotate(&operator(), &[]).await, Err(Error::RootOffline(_))));
+    assert!(matches!(again.rotate(&operator(), None).await, Err(Error::RootOffline(_))));
     assert!(matches!(again.export_root(&operator(), &to).await, Err(Error::RootOffline(_))));
     std::fs::copy(&to, world.path("root.key")).expect("put back");
-    again.rotate(&operator(), &[]).await.expect("rotated");
+    again.rotate(&operator(), None).await.expect("rotated");
 }
 
 #[tokio::test]

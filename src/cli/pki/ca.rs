@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::show;
 use super::way::Way;
@@ -17,7 +17,8 @@ pub(super) struct Args {
     /// Make a new issuing CA; what the one before it signed stays good. Needs -s STORAGE and the root key there
     #[arg(long, conflicts_with_all = ["chain", "export_root"])]
     rotate: bool,
-    /// With --rotate: a domain or network the new CA may sign server certificates for [default: any]
+    /// With --rotate: a domain or network the new CA may sign server certificates for; any: all of them
+    /// [default: those the CA before it may]
     #[arg(long, value_name = "NAME", requires = "rotate")]
     permit: Vec<String>,
     /// Move the root key to this file, sealed if there is a passphrase, and remove it from the storage folder.
@@ -28,7 +29,8 @@ pub(super) struct Args {
 
 pub(super) async fn run(context: &Context, way: &Way, args: &Args) -> Result<()> {
     if args.rotate {
-        let sha256 = way.on_storage()?.rotate(&args.permit).await.context("cannot make a new issuing CA")?;
+        let sha256 =
+            way.on_storage()?.rotate(permitted(&args.permit)?).await.context("cannot make a new issuing CA")?;
         output::message("there is a new issuing CA; running servers use it from now on. Its SHA-256:");
         return if context.json {
             Ok(output::json(&sha256.to_string())?)
@@ -43,4 +45,16 @@ pub(super) async fn run(context: &Context, way: &Way, args: &Args) -> Result<()>
     }
     let pem = if args.chain { way.chain().await } else { way.root().await }.context("cannot read the CA")?;
     if context.json { Ok(output::json(&pem)?) } else { Ok(output::raw(pem.as_bytes())?) }
+}
+
+/// What --permit says: nothing, `any`, or domains and networks.
+fn permitted(said: &[String]) -> Result<Option<&[String]>> {
+    match said {
+        [] => Ok(None),
+        [any] if any == "any" => Ok(Some(&[])),
+        names if names.iter().any(|name| name == "any") => {
+            bail!("--permit any stands alone: it is all names there are")
+        }
+        names => Ok(Some(names)),
+    }
 }

@@ -204,6 +204,10 @@ impl Trust for Sqlite {
         self.epoch.current()
     }
 
+    fn tell(&self) -> BoxFuture<'_, Result<(), Error>> {
+        ready(self.epoch.tell()).boxed()
+    }
+
     fn known(&self, key: Key) -> BoxFuture<'_, Result<Option<Known>, Error>> {
         let found = self.read(|connection| {
             let by = |column: &str| format!("SELECT {CERTIFICATE} WHERE c.{column} = ?1");
