@@ -117,7 +117,12 @@ impl Gate {
 
     /// Bits this caller has to work for now.
     pub fn difficulty(&self, who: &Principal, now: Timestamp) -> u8 {
-        if who.is_known() { 0 } else { self.flood.difficulty(self.rule.difficulty, now) }
+        if who.is_known() { 0 } else { self.difficulty_of_strangers(now) }
+    }
+
+    /// Bits those who are not known have to work for now.
+    pub fn difficulty_of_strangers(&self, now: Timestamp) -> u8 {
+        self.flood.difficulty(self.rule.difficulty, now)
     }
 
     /// How many links this caller may make in a minute; `None` is any number.

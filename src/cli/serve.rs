@@ -169,6 +169,14 @@ async fn serve(settings: Serve, mut handed: Option<std::net::TcpListener>) -> Re
         Some(plain) => Some(plain_door(plain, handed).await?),
         None => None,
     };
+    let scrapes = match settings.metrics {
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} for DD_METRICS_ADDR: is the port in use?"))?,
+        ),
+        None => None,
+    };
     let clock: Arc<dyn Clock> = Arc::new(clock::System);
     let (app, source) = open(&settings, &clock).await?;
     let showing = Showing::new(source, Arc::clone(&app.authority), clock);
@@ -189,6 +197,10 @@ async fn serve(settings: Serve, mut handed: Option<std::net::TcpListener>) -> Re
     let forwarders = settings.fronts.forwarders.clone();
     let door = Door { listener, tls: tls.clone(), showing: showing.clone(), forwarders };
     let running = Running::start(app.clone(), Doors { tls: door, plain: plain.map(|(door, _)| door) });
+    if let Some(listener) = scrapes {
+        tracing::info!(address = %listener.local_addr()?, "metrics are told to whoever connects here");
+        running.answer_scrapes(app.clone(), listener);
+    }
     if let Some(line) = invite {
         output::message("no client is enrolled yet; this makes you the admin (one use, 24 hours):\n");
         output::message(&format!("    {line}\n"));

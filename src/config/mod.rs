@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -99,6 +100,8 @@ pub struct Serve {
     pub limits: Limits,
     /// How long running transfers may take to finish once the server is told to stop.
     pub drain: Duration,
+    /// Where whoever reaches it may read the metrics.
+    pub metrics: Option<SocketAddr>,
     /// What is logged.
     pub log: String,
     /// Each setting's value as it was said, and where; secrets are not among the values.
@@ -217,6 +220,9 @@ impl Serve {
                 },
             },
             drain: seconds(&mut said, "drain_timeout_seconds")?,
+            metrics: said.optional("metrics_addr", |text| {
+                text.parse().map_err(|_| "an address and a port, such as 127.0.0.1:9273".to_owned())
+            })?,
             log: said.text("log", |text| Ok(text.to_owned()))?,
             place,
             in_force: Vec::new(),
@@ -510,6 +516,7 @@ mod tests {
             ("trusted_proxies", "proxy.example"),
             ("register_pow_difficulty", "41"),
             ("rate_limit", "many"),
+            ("metrics_addr", "9273"),
             ("pow_secret", "short"),
             ("min_entropy", "8.1"),
             ("antiflood_window", "0"),

@@ -157,6 +157,12 @@ pub const SETTINGS: &[Setting] = &[
         "What has to move while we wait for the other side of a transfer, over a minute; 0: however slow",
     ),
     setting("drain_timeout_seconds", "SECONDS", Some("60"), "For running transfers to finish after SIGTERM"),
+    setting(
+        "metrics_addr",
+        "ADDRESS",
+        None,
+        "Address and port on which whoever reaches it may read the metrics, in plain HTTP [default: none]",
+    ),
     setting("log", "FILTER", Some("info"), "What is logged: error, warn, info, debug or a tracing filter"),
 ];
 

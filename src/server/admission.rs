@@ -49,7 +49,7 @@ pub(super) async fn enroll(app: &App, who: &Principal, secret: &Secret, csr_pem:
     let _turn = turns.acquire().await;
     let now = app.clock.now();
     let address = from(who);
-    guesses.check(&address, now)?;
+    guesses.check(&address, now).inspect_err(|_| app.metrics().limited.one("invites"))?;
     let from = Actor { name: "invite".to_owned(), address: who.address };
     let result = app.authority.enroll(&from, secret, csr_pem).await;
     if result.as_ref().is_err_and(is_wrong_guess) {

@@ -73,7 +73,8 @@ async fn identify(
     let invite = match said {
         Some(Authorization::Bearer(token)) => {
             let matches = || app.token().is_some_and(|own| own.matches(token.reveal()));
-            let right = app.throttle().try_token(address, app.clock.now(), matches)?;
+            let right = app.throttle().try_token(address, app.clock.now(), matches);
+            let right = right.inspect_err(|_| app.metrics().limited.one("tokens"))?;
             let principal = Principal {
                 tier: Tier::Admin,
                 owner: Owner::Token,

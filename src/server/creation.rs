@@ -1,5 +1,6 @@
 //! The one way links are made: who may, how often, for how much work, and with what content.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
@@ -10,8 +11,9 @@ use axum::response::{IntoResponseParts, ResponseParts};
 
 use super::App;
 use super::authenticate::{Asking, refusal};
+use super::metrics::word;
 use super::problem::Problem;
-use crate::abuse::{Limited, Look, Refused, Shown, Standing};
+use crate::abuse::{Limited, Look, Refusal, Refused, Shown, Standing, Unfit};
 use crate::access::{self, Create, Permit};
 use crate::api::header::{POW_SOLUTION, POW_TOKEN, RATE_LIMIT, RATE_REMAINING, RATE_RESET};
 use crate::identity::Principal;
@@ -39,17 +41,32 @@ impl FromRequestParts<App> for Creator {
         access::may_create(&who, policy).map_err(|denied| refusal(app, denied))?;
         let gate = &app.throttle().gate;
         let now = app.clock.now();
-        let examined = gate.examine(&who, shown(&parts.headers), now)?;
-        if let Some(solved) = examined.solved()
-            && !app.store.spend(solved.token, solved.expires).await?
-        {
-            return Err(Refused::Spent.into());
+        let examined = gate.examine(&who, shown(&parts.headers), now).map_err(|refusal| refuse(app, refusal))?;
+        if let Some(solved) = examined.solved() {
+            if !app.store.spend(solved.token, solved.expires).await? {
+                return Err(refuse(app, Refused::Spent.into()));
+            }
+            app.metrics().work.one("accepted");
         }
         let admitted = gate.admit(examined, now);
         let counted = Counted(admitted.standing());
         let permit = access::create(&who, policy, admitted).map_err(|denied| refusal(app, denied))?;
         Ok(Self { who, permit, counted })
     }
+}
+
+/// Counts why somebody was not let in.
+fn refuse(app: &App, refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Limited(_) => app.metrics().limited.one("creations"),
+        Refusal::NoWork => app.metrics().work.one("missing"),
+        Refusal::Work(Refused::Token) => app.metrics().work.one("forged"),
+        Refusal::Work(Refused::Expired) => app.metrics().work.one("expired"),
+        Refusal::Work(Refused::TooEasy) => app.metrics().work.one("too_easy"),
+        Refusal::Work(Refused::Wrong) => app.metrics().work.one("wrong"),
+        Refusal::Work(Refused::Spent) => app.metrics().work.one("spent"),
+    }
+    refusal.into()
 }
 
 fn shown(headers: &HeaderMap) -> Option<Shown<'_>> {
@@ -121,13 +138,20 @@ impl Incoming {
     /// Takes the next bytes.
     pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Problem> {
         self.look.at(&bytes);
+        self.app.metrics().received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(self.upload.write(bytes).await?)
     }
 
     /// Makes it a link, unless the content is not wanted; then nothing is left.
     pub(super) async fn finish(self) -> Result<Link, Problem> {
         let Self { app, who, mut upload, look } = self;
-        look.judge()?;
+        let metrics = Arc::clone(app.metrics());
+        look.judge().inspect_err(|unfit| {
+            metrics.unwanted.one(match unfit {
+                Unfit::TooSmall { .. } => "too_small",
+                Unfit::LowEntropy { .. } => "low_entropy",
+            });
+        })?;
         let refused = Arc::new(OnceLock::new());
         // DeadDrop's users may upload a build as often as they like; everybody's pastes are counted.
         if upload.draft().kind == Kind::Paste || !who.is_known() {
@@ -140,10 +164,17 @@ impl Incoming {
         }
         match upload.finish().await {
             Err(store::Error::Unwanted) => match refused.get() {
-                Some(duplicate) => Err((*duplicate).into()),
+                Some(duplicate) => {
+                    metrics.unwanted.one("duplicate");
+                    Err((*duplicate).into())
+                }
                 None => Err(store::Error::Unwanted.into()),
             },
-            other => Ok(other?),
+            other => {
+                let link = other?;
+                metrics.created.one(word(link.kind));
+                Ok(link)
+            }
         }
     }
 }

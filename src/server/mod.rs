@@ -20,6 +20,7 @@ use crate::tls::Terminator;
 use crate::token::Secret;
 
 use admission::Admission;
+use metrics::Metrics;
 use throttle::Throttle;
 
 mod admission;
@@ -30,6 +31,7 @@ mod creation;
 mod handlers;
 mod listen;
 mod media;
+mod metrics;
 mod networks;
 mod openapi;
 mod outside;
@@ -94,6 +96,7 @@ struct Whole {
     throttle: Throttle,
     desk: paste::Desk,
     passwords: passwords::Passwords,
+    metrics: Arc<Metrics>,
 }
 
 /// What an [`App`] is made of.
@@ -127,7 +130,8 @@ impl App {
         let admission = Admission::new(&parts.store).await?;
         let throttle = Throttle::new(&parts.settings.abuse, &parts.store).await?;
         let (desk, passwords) = (paste::Desk::new(), passwords::Passwords::new());
-        Ok(Self(Arc::new(Whole { parts, admission, throttle, desk, passwords })))
+        let metrics = Arc::new(Metrics::new());
+        Ok(Self(Arc::new(Whole { parts, admission, throttle, desk, passwords, metrics })))
     }
 
     fn admission(&self) -> &Admission {
@@ -144,6 +148,10 @@ impl App {
 
     fn desk(&self) -> &paste::Desk {
         &self.0.desk
+    }
+
+    fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
     }
 
     fn token(&self) -> Option<Arc<Secret>> {
@@ -200,11 +208,13 @@ impl Running {
         let turns = listen::Turns::new();
         open.spawn(sweeper::sweep(app.clone(), closing.clone()));
         open.spawn(sweeper::note_readings(store.clone(), closing.clone()));
+        let metrics = Arc::clone(app.metrics());
         let prefix = app.settings.url_prefix.clone();
         let service = prefix::Unprefixed::new(&prefix, router::router(app));
         let listen = |way| listen::Listen {
             way,
             limits,
+            metrics: Arc::clone(&metrics),
             slots: slots.clone(),
             turns: turns.clone(),
             service: service.clone(),
@@ -222,6 +232,11 @@ impl Running {
             open.spawn(listen(listen::Way::Plain(proxies)).accept(listener));
         }
         Self { closing, open, drain, store }
+    }
+
+    /// Tells whoever connects to `listener`, which speaks plain HTTP and asks nobody who it is, what was counted.
+    pub fn answer_scrapes(&self, app: App, listener: TcpListener) {
+        self.open.spawn(metrics::scrape::answer(app, listener, self.closing.clone()));
     }
 
     /// Stops: no new connections, running requests finish, for as long as [`Settings::drain`] allows. Answers whether

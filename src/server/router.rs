@@ -11,7 +11,9 @@ use tracing::Instrument as _;
 use super::App;
 use super::authenticate::{authenticate, known};
 use super::body::{Lingers, Pacing};
-use super::handlers::{audit, challenge, est, fetch, health, links, ocsp, pki, register, stats, upload, whoami};
+use super::handlers::{
+    audit, challenge, est, fetch, health, links, metrics, ocsp, pki, register, stats, upload, whoami,
+};
 use super::openapi::openapi;
 use super::outside::outside;
 use super::paste;
@@ -35,6 +37,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/.well-known/est/simplereenroll", post(est::reenroll).layer(from_fn(unbroken)))
         .route("/pki/issue", post(pki::issue).layer(from_fn(unbroken)))
         .route("/pki/trust", post(audit::trust))
+        .route("/metrics", get(metrics::metrics))
         .route("/pki/audit", get(audit::events))
         .route("/pki/audit/verify", get(audit::verify))
         .route("/pki/certs", get(pki::certificates))
@@ -86,7 +89,7 @@ pub(super) fn router(app: App) -> Router {
         // would open and copy all of them.
         .layer((
             from_fn_with_state(app.clone(), outside),
-            from_fn(trace),
+            from_fn_with_state(app.clone(), trace),
             from_fn_with_state(app.clone(), pace),
             from_fn(same_site),
             from_fn_with_state(app.clone(), authenticate),

@@ -22,7 +22,10 @@ pub(super) async fn sweep(app: App, closing: CancellationToken) {
             () = closing.cancelled() => return,
             swept = sweeping => match swept {
                 Ok(swept) if swept == Swept::default() => {}
-                Ok(swept) => tracing::info!(?swept, "swept"),
+                Ok(swept) => {
+                    app.metrics().deleted.add("expired", swept.expired);
+                    tracing::info!(?swept, "swept");
+                }
                 Err(error) => tracing::error!(error = chain(&error), "sweep failed; it is tried again"),
             },
         }

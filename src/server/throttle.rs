@@ -61,12 +61,13 @@ impl Throttle {
         Ok(right)
     }
 
-    fn let_by(&self, who: &Principal, what: Kind, now: Timestamp) -> Result<(), Limited> {
+    /// Else which limit it was, and what it says.
+    fn let_by(&self, who: &Principal, what: Kind, now: Timestamp) -> Result<(), (&'static str, Limited)> {
         if let Some(requests) = self.requests.as_ref().filter(|_| what != Kind::Health && !who.is_known()) {
-            requests.count(&from(who), now)?;
+            requests.count(&from(who), now).map_err(|limited| ("requests", limited))?;
         }
         match &self.misses {
-            Some(misses) if what == Kind::LookUp => misses.check(who, now),
+            Some(misses) if what == Kind::LookUp => misses.check(who, now).map_err(|limited| ("misses", limited)),
             _ => Ok(()),
         }
     }
@@ -105,7 +106,8 @@ pub(super) async fn throttle(State(app): State<App>, Anyone(who): Anyone, reques
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let kind = kind(request.method(), route);
     let now = app.clock.now();
-    if let Err(limited) = app.throttle().let_by(&who, kind, now) {
+    if let Err((limit, limited)) = app.throttle().let_by(&who, kind, now) {
+        app.metrics().limited.one(limit);
         return Problem::from(limited).into_response();
     }
     let response = next.run(request).await;

@@ -2,17 +2,18 @@
 
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument as _;
 
+use super::App;
 use super::outside::Outside;
 use super::problem::Problem;
 use crate::{api, link};
 
-pub(super) async fn trace(request: Request, next: Next) -> Response {
+pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let method = request.method().clone();
     // The route, not the path: whoever has a path with an id in it may read what it leads to.
@@ -32,8 +33,15 @@ pub(super) async fn trace(request: Request, next: Next) -> Response {
         if let Ok(value) = HeaderValue::try_from(id) {
             response.headers_mut().insert(api::header::REQUEST_ID, value);
         }
-        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        tracing::info!(status = response.status().as_u16(), micros, "answered");
+        let (status, took) = (response.status().as_u16(), begun.elapsed());
+        app.metrics().request(&method, &route, status, took);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        if status == StatusCode::TOO_MANY_REQUESTS.as_u16() {
+            // They are counted; a line for each would make a flood of requests one of the disk.
+            tracing::debug!(status, micros, "answered");
+        } else {
+            tracing::info!(status, micros, "answered");
+        }
         response
     }
     .instrument(span)

@@ -325,6 +325,16 @@ impl Store {
         self.inner.blobs.probe().await
     }
 
+    /// How much there is, whoever it belongs to; for those who watch over the server, whom no link is shown.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn sizes(&self) -> Result<Stats, Error> {
+        let totals = self.inner.links.totals(None, self.inner.clock.now()).await?;
+        let (bytes, capacity) = (self.inner.budget.used(), self.inner.budget.capacity());
+        Ok(Stats { links: totals.links, link_bytes: totals.bytes, bytes, capacity })
+    }
+
     /// The rows the authority keeps.
     pub fn trust(&self) -> Arc<dyn trust::Trust> {
         Arc::clone(&self.inner.trust)

@@ -145,6 +145,11 @@ impl TestApp {
         self.folder.path()
     }
 
+    /// Tells the metrics to whoever connects.
+    pub fn answer_scrapes(&self, listener: TcpListener) {
+        self.running.as_ref().expect("running").answer_scrapes(self.app.clone(), listener);
+    }
+
     /// What the manual clock says, in Unix seconds.
     pub fn clock_seconds(&self) -> i64 {
         self.clock.now().as_secs()

@@ -19,6 +19,7 @@ mod header_mode;
 mod identity;
 mod keys;
 mod limits;
+mod metrics;
 mod ocsp;
 mod openapi;
 mod owners;

@@ -20,6 +20,7 @@ pub(in crate::server) async fn challenge(
     let Some(demand) = app.throttle().gate.demand(&who, app.clock.now())? else {
         return Ok(Json(api::Challenge::default()));
     };
+    app.metrics().work.one("challenge");
     let challenge = demand.challenge;
     Ok(Json(api::Challenge {
         enabled: true,

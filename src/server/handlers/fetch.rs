@@ -1,6 +1,8 @@
 //! Bytes out: whole, or the range that was asked for.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -8,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use futures_util::TryStreamExt as _;
 
 use super::Path;
 use super::render::disposition;
@@ -124,8 +127,18 @@ async fn content(
         Response::new(Body::empty())
     } else {
         match app.store.read(access::read(link.clone()), span).await? {
-            Some(content) if !head => Response::new(Body::from_stream(content)),
-            Some(_) => Response::new(Body::empty()),
+            Some(content) if !head => {
+                app.metrics().reading(&link);
+                let metrics = Arc::clone(app.metrics());
+                let count = move |piece: &Bytes| {
+                    metrics.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                };
+                Response::new(Body::from_stream(content.inspect_ok(count)))
+            }
+            Some(_) => {
+                app.metrics().reading(&link);
+                Response::new(Body::empty())
+            }
             None => return Ok(Err(Problem::gone())),
         }
     };

@@ -128,5 +128,6 @@ pub(in crate::server) async fn expire(
     let Some(link) = app.store.remembered(&id).await? else { return Err(Problem::not_found("such link")) };
     let permit = access::manage(&who, link, app.settings.policy)?;
     let link = app.store.expire(permit).await?;
+    app.metrics().deleted.one("by_owner");
     Ok(JsonBody(render::link(&base, &link, &who)))
 }

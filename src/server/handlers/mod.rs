@@ -7,6 +7,7 @@ pub(super) mod est;
 pub(super) mod fetch;
 pub(super) mod health;
 pub(super) mod links;
+pub(super) mod metrics;
 pub(super) mod ocsp;
 pub(super) mod pki;
 pub(super) mod register;

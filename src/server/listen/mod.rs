@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::connection::Connection;
+use super::metrics::Metrics;
 use super::networks::Networks;
 use super::outside::Proxies;
 use super::problem::chain;
@@ -72,6 +73,8 @@ pub(super) struct Listen<S> {
     pub(super) slots: Slots,
     /// Handshakes take turns.
     pub(super) turns: Turns,
+    /// What is counted.
+    pub(super) metrics: Arc<Metrics>,
     /// What answers requests.
     pub(super) service: S,
     /// Cancelled: no new connections, and open ones end after the request they are in.
@@ -124,7 +127,9 @@ where
                 }
             };
             let Some(room) = room else { return };
-            let Some(slot) = self.slot(address, room) else { continue };
+            let slot = self.slot(address, room);
+            self.metrics.connections.one(if slot.is_some() { "served" } else { "refused" });
+            let Some(slot) = slot else { continue };
             let listen = self.clone();
             self.open.spawn(async move {
                 match stream {
@@ -161,6 +166,7 @@ where
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let _open = self.metrics.connection();
         let pulse = pulse::Pulse::new(Instant::now(), self.limits.deadlines.slowest);
         let stream = pulse::Pulsing::new(stream, pulse.clone());
         match self.way.clone() {
@@ -195,10 +201,18 @@ where
         };
         let (tls, address, _slot) = match tokio::time::timeout(self.limits.deadlines.handshake, opening).await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => return tracing::debug!(?address, error = chain(&error), "connection refused"),
-            Err(_) => return tracing::debug!(?address, "TLS handshake took too long"),
+            Ok(Err(error)) => {
+                self.metrics.handshakes.one("failed");
+                return tracing::debug!(?address, error = chain(&error), "connection refused");
+            }
+            Err(_) => {
+                self.metrics.handshakes.one("timeout");
+                return tracing::debug!(?address, "TLS handshake took too long");
+            }
         };
         let (_, session) = tls.get_ref();
+        let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+        self.metrics.handshakes.one(if resumed { "resumed" } else { "full" });
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
         let peer = Peer {
             address: address.map(|address| address.to_canonical()),

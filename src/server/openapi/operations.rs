@@ -12,6 +12,7 @@ use crate::server::handlers::{audit, links, upload};
 
 const BYTES: &str = "application/octet-stream";
 const TEXT: &str = "text/plain; charset=utf-8";
+const METRICS: &str = crate::server::metrics::MEDIA_TYPE;
 const PEM: &str = "application/x-pem-file";
 const PKCS10: &str = "application/pkcs10";
 const PKCS7: &str = "application/pkcs7-mime";
@@ -172,6 +173,7 @@ fn server() -> Vec<Operation> {
         op("GET", "/", Anyone, "What this is").answers_text(200, TEXT),
         op("GET", "/api/openapi.json", Anyone, "This document").answers::<serde_json::Value>(200),
         op("GET", "/api/stats", Client, "Links, bytes, room").answers::<api::Stats>(200),
+        op("GET", "/metrics", Admin, "What was counted, as OpenMetrics has it").answers_text(200, METRICS),
         op("GET", "/api/challenge", Anyone, "A proof of work to solve before a link is made")
             .answers::<api::Challenge>(200),
         op("GET", "/api/whoami", Anyone, "Who the server takes the caller for").answers::<api::Whoami>(200),

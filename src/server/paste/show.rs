@@ -77,5 +77,6 @@ pub(super) async fn delete(
     let link = find(&app, &id).await?;
     let permit = access::manage(&who, link, app.settings.policy)?;
     app.store.expire(permit).await?;
+    app.metrics().deleted.one("by_owner");
     Ok(Json(Message { message: "Paste deleted".to_owned() }))
 }
