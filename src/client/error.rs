@@ -279,6 +279,17 @@ impl Answer {
     }
 }
 
+/// No such path, rather than no such link.
+pub(super) fn lacks(error: Error, what: &str) -> Error {
+    let Error::Answer(answer) = &error else { return error };
+    let no_path = answer.problem.as_ref().is_some_and(|problem| problem.detail == "there is no such path");
+    match answer.status {
+        StatusCode::NOT_FOUND if no_path => Error::Failed(format!("this server has no {what}")),
+        StatusCode::METHOD_NOT_ALLOWED => Error::Failed(format!("this server has no {what}")),
+        _ => error,
+    }
+}
+
 /// A URL without what nobody needs to read in an error: path, query, fragment and credentials.
 pub(super) fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()

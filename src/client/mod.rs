@@ -25,6 +25,7 @@ pub mod look_alike;
 mod p521;
 pub mod profile;
 pub mod register;
+mod shorten;
 #[cfg(test)]
 pub(crate) mod test;
 pub mod tls;
@@ -34,7 +35,6 @@ mod work;
 pub use error::{Answer, Error, Outcome};
 pub use profile::Profile;
 use tls::{Anchors, Identity};
-use transfer::Progress;
 pub use work::Work;
 
 /// For a connection, TLS included.
@@ -177,20 +177,6 @@ impl Client {
     /// As for every deed.
     pub async fn change(&self, id: &LinkId, change: &api::Change) -> Result<api::Link, Error> {
         self.json(self.request(Method::PATCH, &["api", "links", id.as_str()]).json(change)).await
-    }
-
-    /// Makes a link to another address; for work where that is asked, as [`Client::upload_for_work`].
-    ///
-    /// # Errors
-    /// As for every deed; also when the server has no short URLs.
-    pub async fn shorten(&self, url: &str, ttl: Option<&str>, working: &dyn Progress) -> Result<api::Link, Error> {
-        let wish = Shorten { url, ttl };
-        let attempt = async |work: Option<&Work>| {
-            let request = self.post(&["api", "shorten"]).json(&wish);
-            self.json(work.into_iter().fold(request, |request, work| work.shown_in(request))).await
-        };
-        let made = work::for_work(!self.is_known(), working, async || self.price().await, attempt).await;
-        made.map_err(|error| lacks(error, "short URLs"))
     }
 
     /// Ends a link; its bytes are gone when this returns.
@@ -464,24 +450,6 @@ fn skew(headers: &HeaderMap, now: OffsetDateTime) -> Option<i64> {
     Some((theirs - now).whole_seconds())
 }
 
-#[derive(Serialize)]
-struct Shorten<'a> {
-    url: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<&'a str>,
-}
-
-/// No such path, rather than no such link.
-fn lacks(error: Error, what: &str) -> Error {
-    let Error::Answer(answer) = &error else { return error };
-    let no_path = answer.problem.as_ref().is_some_and(|problem| problem.detail == "there is no such path");
-    match answer.status {
-        StatusCode::NOT_FOUND if no_path => Error::Failed(format!("this server has no {what}")),
-        StatusCode::METHOD_NOT_ALLOWED => Error::Failed(format!("this server has no {what}")),
-        _ => error,
-    }
-}
-
 /// The header that says a password.
 fn password_header(request: RequestBuilder, password: &Secret) -> Result<RequestBuilder, Error> {
     let mut value = header::HeaderValue::from_bytes(password.reveal().as_bytes())
@@ -537,33 +505,6 @@ mod tests {
         assert_eq!(skew(&headers, now), Some(3600));
         headers.insert(header::DATE, header::HeaderValue::from_static("yesterday"));
         assert_eq!(skew(&headers, now), None);
-    }
-
-    #[tokio::test]
-    async fn a_server_without_short_urls_is_told_from_one_that_refuses() {
-        for (status, detail, words) in [
-            (404, "there is no such path", "this server has no short URLs"),
-            (405, "x", "this server has no short URLs"),
-            (400, "not an address", "not an address"),
-        ] {
-            let url = test::http(move |request| match request.uri().path() {
-                "/api/challenge" => test::answer(200, r#"{"enabled":false,"difficulty":0}"#),
-                path => {
-                    assert_eq!(
-                        (path, request.body().as_ref()),
-                        ("/api/shorten", &br#"{"url":"https://x","ttl":"2h"}"#[..])
-                    );
-                    let problem = format!(
-                        r#"{{"type":"x","title":"x","status":{status},"detail":"{detail}","error":"x","code":"x"}}"#
-                    );
-                    test::answer(status, problem)
-                }
-            });
-            let client =
-                Client::anonymous(url.await, Anchors::Anyone, Arc::new(crate::clock::System)).expect("a client");
-            let error = client.shorten("https://x", Some("2h"), &transfer::Silent).await.expect_err("refused");
-            assert_eq!(error.to_string(), words);
-        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::archive::Archive;
 use super::{CHUNK, Progress};
 use crate::api;
 use crate::client::work::{Work, for_work};
-use crate::client::{Client, Error, Wish, error, lacks, password_header};
+use crate::client::{Client, Error, Wish, error, password_header};
 use crate::identity::Sha256;
 use crate::link::LinkId;
 
@@ -224,7 +224,7 @@ impl Client {
             Err(failure) => {
                 return Err(match read.try_recv() {
                     Ok(Err(own)) => own,
-                    _ => self.reason(lacks(failure, "other content for a link"), length).await,
+                    _ => self.reason(error::lacks(failure, "other content for a link"), length).await,
                 });
             }
         };
