@@ -3,11 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::pace::Pace;
 
@@ -171,11 +171,34 @@ impl Drop for Active {
 pub(super) struct Pulsing<S> {
     inner: S,
     pulse: Pulse,
+    parting: Option<Parting>,
+}
+
+/// When a connection on which all is said is closed at the latest.
+#[derive(Debug)]
+struct Parting {
+    silent: Pin<Box<Sleep>>,
+    end: Instant,
+}
+
+/// How long the other side may say nothing more, and how long it may go on, before a connection is closed on which all
+/// is said.
+const PARTING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+impl Parting {
+    fn begin() -> Self {
+        let now = Instant::now();
+        Self { silent: Box::pin(tokio::time::sleep_until(now + PARTING.0)), end: now + PARTING.1 }
+    }
+
+    fn heard(&mut self) {
+        self.silent.as_mut().reset(self.end.min(Instant::now() + PARTING.0));
+    }
 }
 
 impl<S> Pulsing<S> {
     pub(super) fn new(inner: S, pulse: Pulse) -> Self {
-        Self { inner, pulse }
+        Self { inner, pulse, parting: None }
     }
 }
 
@@ -190,7 +213,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Pulsing<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Pulsing<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Pulsing<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
         if let Poll::Ready(Ok(bytes @ 1..)) = polled {
@@ -219,14 +242,63 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Pulsing<S> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
+    /// Says that nothing more will come, and reads on until the other side says so too, or nothing. A socket that is
+    /// closed on bytes nobody read is reset, and with it goes what it has still to send: the end of an answer to somebody
+    /// slow, who tells us all the while how much more may come.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.parting.is_none() {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+        }
+        let parting = this.parting.get_or_insert_with(Parting::begin);
+        let mut unwanted = [0; 4096];
+        loop {
+            let mut read = ReadBuf::new(&mut unwanted);
+            match Pin::new(&mut this.inner).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() && Instant::now() < parting.end => parting.heard(),
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+        }
+        ready!(parting.silent.as_mut().poll(cx));
+        Poll::Ready(Ok(()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_all_is_said_is_closed_when_the_other_side_is_done_or_silent() {
+        let parted = async |other: tokio::io::DuplexStream, ours: tokio::io::DuplexStream, every: Option<Duration>| {
+            let mut ours = Pulsing::new(ours, Pulse::new(Instant::now(), 0));
+            let talking = tokio::spawn(async move {
+                let mut other = other;
+                assert_eq!(other.read(&mut [0; 8]).await.expect("the end is read"), 0);
+                while let Some(pause) = every {
+                    if other.write_all(b"more").await.is_err() {
+                        break;
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+                if every.is_none() { drop(other) } else { std::future::pending::<()>().await }
+            });
+            let begun = Instant::now();
+            ours.shutdown().await.expect("shut down");
+            talking.abort();
+            begun.elapsed()
+        };
+        let pair = || tokio::io::duplex(64);
+        let (other, ours) = pair();
+        assert_eq!(parted(other, ours, None).await, Duration::ZERO);
+        let (other, ours) = pair();
+        assert_eq!(parted(other, ours, Some(Duration::from_secs(3600))).await, PARTING.0, "silent");
+        let (other, ours) = pair();
+        assert_eq!(parted(other, ours, Some(PARTING.0 / 2)).await, PARTING.1, "talks on and on");
+    }
 
     const LIMITS: Deadlines = Deadlines {
         handshake: Duration::from_secs(10),
