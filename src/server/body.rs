@@ -50,7 +50,7 @@ pub(super) enum Lingers {
     Always,
     /// Who waits to be told to send is not told to for nothing.
     OnceAsked,
-    /// HTTP/2 has a word for it.
+    /// It has ended, one way or the other.
     Never,
 }
 

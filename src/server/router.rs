@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{Version, header};
+use axum::http::header;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
@@ -111,13 +111,7 @@ async fn pace(State(app): State<App>, request: Request, next: Next) -> Response 
         return next.run(request).await;
     }
     let deadlines = app.settings.limits.deadlines;
-    let lingers = if request.version() > Version::HTTP_11 {
-        Lingers::Never
-    } else if request.headers().contains_key(header::EXPECT) {
-        Lingers::OnceAsked
-    } else {
-        Lingers::Always
-    };
+    let lingers = if request.headers().contains_key(header::EXPECT) { Lingers::OnceAsked } else { Lingers::Always };
     next.run(request.map(|body| axum::body::Body::new(Pacing::new(body, &deadlines, lingers)))).await
 }
 

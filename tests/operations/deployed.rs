@@ -289,6 +289,10 @@ fn enrolling_uploading_listing_expiring_and_being_revoked_work_through_each_prox
         let bob = deployed.invited("bob");
         assert_eq!(bob.run(&["list"]).status.code(), Some(0), "{kind:?}");
         assert_eq!(bob.run(&["cert", "--renew"]).status.code(), Some(0), "{kind:?}");
+        assert_eq!(admin.run(&["pki", "revoke", "bob"]).status.code(), Some(0), "{kind:?}");
+        // The proxy does not know yet; ddrop does.
+        let refused = bob.run(&["list"]);
+        assert_eq!(refused.status.code(), Some(4), "{kind:?}: {}", words(&refused));
         // What HAProxy and nginx know of revocations is kept up to date by a watch that reloads them.
         let watch = matches!(kind, Kind::Header | Kind::Nginx).then(|| {
             let reload = if kind == Kind::Nginx { "HUP" } else { "USR2" };
@@ -298,10 +302,6 @@ fn enrolling_uploading_listing_expiring_and_being_revoked_work_through_each_prox
             watch.arg("--exec").arg(format!("kill -{reload} {}", deployed.proxy.0.id()));
             Proxy(watch.spawn().expect("started"))
         });
-        assert_eq!(admin.run(&["pki", "revoke", "bob"]).status.code(), Some(0), "{kind:?}");
-        // The proxy does not know yet; ddrop does.
-        let refused = bob.run(&["list"]);
-        assert_eq!(refused.status.code(), Some(4), "{kind:?}: {}", words(&refused));
         if matches!(kind, Kind::Header | Kind::Nginx) {
             let begun = Instant::now();
             let told = || {
