@@ -38,6 +38,10 @@ pub mod header {
     pub const RATE_REMAINING: &str = "x-ratelimit-remaining";
     /// When none of those that were made counts any more, in Unix seconds.
     pub const RATE_RESET: &str = "x-ratelimit-reset";
+    /// SHA-256 of the program that is handed out, in hex.
+    pub const CLIENT_SHA256: &str = "x-client-sha256";
+    /// What that program runs on, as Rust calls it: `x86_64-unknown-linux-gnu`.
+    pub const CLIENT_TARGET: &str = "x-client-target";
     /// RFC 9530.
     pub const REPR_DIGEST: &str = "repr-digest";
 }
@@ -113,6 +117,19 @@ pub struct Change {
     #[schemars(with = "String", extend("pattern" = r"[^\s./\\\u0000-\u001f\u007f-\u009f]$"))]
     #[serde(default, deserialize_with = "shape::said", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+}
+
+/// `POST /api/shorten`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Shorten {
+    /// Where it is to lead: http or https.
+    #[schemars(schema_with = "shape::web_address")]
+    pub url: String,
+    /// How long, such as `2h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Ttl>")]
+    pub ttl: Option<String>,
 }
 
 /// `GET /api/whoami`.

@@ -10,6 +10,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use crate::identity::{Owner, Sha256};
 use crate::units::{self, Timestamp, Ttl};
 
+pub mod target;
+
 /// The short id of a link: whoever has it may read what it leads to, so it cannot be guessed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(String);

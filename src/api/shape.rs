@@ -71,3 +71,8 @@ pub(super) fn reason(_: &mut SchemaGenerator) -> Schema {
         ],
     })
 }
+
+/// Where a short URL may lead.
+pub(super) fn web_address(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "web-address", "examples": ["https://example.org/a?b=c"] })
+}

@@ -18,7 +18,7 @@ use crate::authority::{self, Actor, Authority, InviteFor};
 use crate::clock::{self, Clock};
 use crate::config::{self, Place, Plain, SETTINGS, Said, Serve, reachable};
 use crate::server::{
-    App, Door, Doors, Listener, Parts, PlainDoor, Proxies, Running, Settings, Showing, Source, UnixSocket,
+    App, Door, Doors, Listener, Parts, Pastes, PlainDoor, Proxies, Running, Settings, Showing, Source, UnixSocket,
 };
 use crate::store::{self, Store};
 use crate::tls::Terminator;
@@ -301,7 +301,10 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
             open_registration: settings.open_registration,
             register_difficulty: settings.register_difficulty,
             abuse: settings.abuse.clone(),
-            pastes: settings.pastes.clone(),
+            pastes: Pastes {
+                own_names: settings.server_names.iter().chain(&settings.optional_names).cloned().collect(),
+                ..settings.pastes.clone()
+            },
         },
         token: ArcSwapOption::from(token.map(Arc::new)),
     })

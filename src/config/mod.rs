@@ -202,6 +202,7 @@ impl Serve {
                 idle_untrusted: seconds(&mut said, "expiry_untrusted")?,
                 idle_trusted: seconds(&mut said, "expiry_trusted")?,
                 max_expiry: seconds(&mut said, "max_expiry")?,
+                own_names: Vec::new(),
             },
             open_registration: said.text("open_registration", boolean)?,
             register_difficulty: said.text("register_pow_difficulty", difficulty)?,

@@ -39,6 +39,7 @@ mod passwords;
 mod paste;
 mod prefix;
 mod problem;
+mod replace;
 mod reports;
 mod router;
 mod same_site;

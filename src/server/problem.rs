@@ -163,6 +163,11 @@ impl Problem {
         Self::unavailable("the server cannot work now: its database or storage does not answer", error)
     }
 
+    /// Content was expected and none came.
+    pub(super) fn no_content() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "empty", "No content provided")
+    }
+
     /// The link has a password, and none was said.
     pub(super) fn password_required() -> Self {
         let mut problem = Self::unauthorized("Password required").hint("say it as the header X-Paste-Password");
@@ -358,6 +363,12 @@ impl From<link::Error> for Problem {
             link::Error::Kind(_) => Self::bad_request(error.to_string()),
             link::Error::TooLong { .. } => lifetime(&error),
         }
+    }
+}
+
+impl From<link::target::Error> for Problem {
+    fn from(error: link::target::Error) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_url", error.to_string())
     }
 }
 

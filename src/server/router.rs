@@ -12,7 +12,7 @@ use super::App;
 use super::authenticate::{authenticate, known};
 use super::body::{Lingers, Pacing};
 use super::handlers::{
-    audit, challenge, est, fetch, health, links, metrics, ocsp, pki, register, stats, upload, whoami,
+    audit, challenge, client, est, fetch, health, links, metrics, ocsp, pki, register, shorten, stats, upload, whoami,
 };
 use super::openapi::openapi;
 use super::outside::outside;
@@ -50,6 +50,8 @@ pub(super) fn router(app: App) -> Router {
     // Who may upload is a setting, so these ask for their own permit (`Creator`), before the first byte of the body.
     let uploads = Router::new()
         .route("/api/upload", post(upload::upload))
+        .route("/api/shorten", post(shorten::shorten).layer(DefaultBodyLimit::max(SMALL_BODY)))
+        .route("/api/links/{id}/content", put(links::replace))
         .route("/", post(upload::paste))
         .route("/{id}", put(upload::put))
         .route_layer(DefaultBodyLimit::disable());
@@ -60,6 +62,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/{id}/{name}", get(fetch::fetch_named))
         .route("/api/openapi.json", get(openapi))
         .route("/api/whoami", get(whoami::whoami))
+        .route("/client", get(client::client))
         .route("/api/challenge", get(challenge::challenge))
         .route("/health", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -43,7 +43,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Full`] when there are as many links as there may be; or the database cannot be written.
-    pub async fn shorten(&self, permit: Permit<Create>, target: String, ttl: Ttl) -> Result<Link, Error> {
+    pub async fn shorten(&self, permit: Permit<Create>, target: String, ttl: Ttl, idle: bool) -> Result<Link, Error> {
         let _counted = self.inner.counted()?;
         self.inner.one_more().await?;
         let now = self.inner.clock.now();
@@ -59,7 +59,10 @@ impl Store {
             created_at: now,
             expires_at: ttl.from(now),
             burn: false,
-            idle: None,
+            idle: match ttl {
+                Ttl::For(span) if idle => Some(span),
+                _ => None,
+            },
             accessed_at: None,
             password: None,
             target: Some(target),
@@ -159,7 +162,7 @@ mod tests {
     async fn a_link_to_another_address_has_a_short_id() {
         let (folder, _, store) = fresh().await;
         let permit = access::create(&alice(), Policy::default(), Admitted::untested()).expect("allowed");
-        let link = store.shorten(permit, "https://example.org/".into(), Ttl::Forever).await.expect("made");
+        let link = store.shorten(permit, "https://example.org/".into(), Ttl::Forever, false).await.expect("made");
         assert_eq!((link.id.as_str().len(), link.kind), (LinkId::SHORT, Kind::Url));
         assert_eq!(find(&store, &link.id).await, link);
         let permit = access::manage(&alice(), link.clone(), Policy::default()).expect("allowed");

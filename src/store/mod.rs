@@ -34,6 +34,7 @@ mod ledger;
 mod number;
 mod once;
 mod read;
+mod search;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub use adopt::{Adopted, Life};
 pub use content::Content;
 pub use count::Stats;
 pub(crate) use ledger::sqlite::APPLICATION;
+pub use search::Filter;
 pub use sweep::Swept;
 pub use upload::Upload;
 

@@ -82,7 +82,7 @@ mod tests {
     async fn shorten(store: &Store) -> Result<LinkId, Error> {
         let permit = access::create(&alice(), Policy::default(), Admitted::untested()).expect("allowed");
         let ttl = Ttl::For(Duration::from_secs(3600));
-        store.shorten(permit, "https://example.org/".to_owned(), ttl).await.map(|link| link.id)
+        store.shorten(permit, "https://example.org/".to_owned(), ttl, false).await.map(|link| link.id)
     }
 
     async fn ready(store: &Store) -> u64 {

@@ -14,6 +14,7 @@ mod enroll;
 mod est;
 mod fetch;
 mod flaskpaste;
+mod flaskpaste_more;
 mod flaskpaste_password;
 mod header_mode;
 mod identity;

@@ -14,6 +14,7 @@ use futures_util::TryStreamExt as _;
 
 use super::Path;
 use super::render::disposition;
+use super::shorten;
 use crate::access;
 use crate::api;
 use crate::identity::Principal;
@@ -84,6 +85,9 @@ pub(in crate::server) async fn answer(
         if link.password.is_some() && unlocked != link.password {
             passwords::unlock(app, who, &link, headers).await?;
             unlocked.clone_from(&link.password);
+        }
+        if link.kind == Kind::Url {
+            return shorten::redirect(app, who, &link, headers).await;
         }
         match content(app, link, method, headers, manner).await {
             Err(store::Error::Replaced) => {}

@@ -1,7 +1,8 @@
 //! Links' metadata: list, show, change, expire.
 
 use axum::Json as JsonBody;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use http_body::Body as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -11,10 +12,12 @@ use super::{Json, Path, Query};
 use crate::access::{self, Manage, Permit};
 use crate::api;
 use crate::identity::Principal;
-use crate::link::{Change, FileName, LinkId};
+use crate::link::{Change, FileName, Kind, LinkId};
 use crate::server::App;
-use crate::server::authenticate::Asking;
+use crate::server::authenticate::{Asking, refusal};
+use crate::server::media;
 use crate::server::problem::Problem;
+use crate::server::replace::Replacing;
 use crate::store::{Paging, Stats};
 
 /// Links on a page when no number is asked for, and at most.
@@ -115,6 +118,44 @@ pub(in crate::server) async fn change(
         Some(link) => Ok(JsonBody(render::link(&base, &link, &who))),
         None => Err(Problem::gone()),
     }
+}
+
+/// What may be said beside new content.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(in crate::server) struct Renamed {
+    /// A new name.
+    #[schemars(extend("pattern" = r"[^\s./\\\u0000-\u001f\u007f-\u009f][^/\\]*$"))]
+    name: Option<String>,
+}
+
+/// `PUT /api/links/{id}/content`: other bytes for the same link. Readers get the old ones or the new ones, whole.
+pub(in crate::server) async fn replace(
+    State(app): State<App>,
+    Asking(who): Asking,
+    base: Base,
+    Path(id): Path<String>,
+    Query(wish): Query<Renamed>,
+    request: Request,
+) -> Result<JsonBody<api::Link>, Problem> {
+    // Not behind the gate of closed routes, since its body may be large: nobody in particular is told so here.
+    access::list(&who, app.settings.policy).map_err(|denied| refusal(&app, denied))?;
+    let permit = managed(&app, &who, &id).await?;
+    let name = wish
+        .name
+        .as_deref()
+        .map(|text| FileName::clean(text).ok_or_else(|| Problem::bad_request("'name' is not a file name")));
+    let name = name.transpose()?;
+    let most = (permit.link.kind == Kind::Paste).then(|| app.settings.pastes.most(&who));
+    let mime = media::specific(request.headers());
+    let body = request.into_body();
+    let replacing = Replacing { mime, most, declared: body.size_hint().exact(), body };
+    let mut link = replacing.run(&app, permit).await?.ok_or_else(Problem::no_content)?;
+    if name.is_some() {
+        let permit = access::manage(&who, link, app.settings.policy)?;
+        let change = Change { name: name.map(Some), ..Change::default() };
+        link = app.store.change(permit, change).await?.ok_or_else(Problem::gone)?;
+    }
+    Ok(JsonBody(render::link(&base, &link, &who)))
 }
 
 /// `POST /api/links/{id}/expire` and `DELETE /api/links/{id}`: ended when it answers, and ending it twice is no error.

@@ -2,6 +2,7 @@
 
 pub(super) mod audit;
 pub(super) mod challenge;
+pub(super) mod client;
 mod disposition;
 pub(super) mod est;
 pub(super) mod fetch;
@@ -12,6 +13,7 @@ pub(super) mod ocsp;
 pub(super) mod pki;
 pub(super) mod register;
 pub(super) mod render;
+pub(super) mod shorten;
 pub(super) mod stats;
 pub(super) mod upload;
 pub(super) mod whoami;

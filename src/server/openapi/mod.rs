@@ -27,7 +27,7 @@ pub(super) async fn openapi() -> Response {
 }
 
 /// Headers of answers, by name.
-const HEADERS: [(&str, &str); 20] = [
+const HEADERS: [(&str, &str); 22] = [
     ("X-Request-ID", "Names the request in the server's log; the caller's own if that is a sane one."),
     ("Location", "Where the new link can be fetched."),
     ("ETag", "The content's SHA-256."),
@@ -35,6 +35,8 @@ const HEADERS: [(&str, &str); 20] = [
     ("Content-Range", "Which bytes these are (RFC 9110 section 14.4)."),
     ("Content-Disposition", "The name to save it under (RFC 6266)."),
     ("Content-Transfer-Encoding", "base64 (RFC 7030 section 4.1.3)."),
+    ("X-Client-SHA256", "SHA-256 of the program, in hex."),
+    ("X-Client-Target", "What the program runs on, as Rust calls it."),
     ("Repr-Digest", "SHA-256 of the whole content (RFC 9530)."),
     ("Cache-Control", "Whether and how long it may be kept."),
     ("Retry-After", "Seconds to wait."),

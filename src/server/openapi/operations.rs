@@ -9,6 +9,7 @@ use super::operation::{Operation, op};
 use crate::api::{self, paste};
 use crate::link::LinkId;
 use crate::server::handlers::{audit, links, upload};
+use crate::server::paste::Wanted;
 
 const BYTES: &str = "application/octet-stream";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -44,6 +45,9 @@ const BUNDLED: &[&str] = &[
 ];
 /// What is said of a new link.
 const CREATED: &[&str] = &["Location", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"];
+/// What is said of the program.
+const PROGRAM: &[&str] =
+    &["ETag", "Content-Disposition", "Repr-Digest", "Cache-Control", "X-Client-SHA256", "X-Client-Target"];
 /// What caches may keep.
 const KEPT: &[&str] = &["ETag", "Cache-Control"];
 /// EST's bodies.
@@ -107,6 +111,7 @@ fn fetch(path: &'static str, summary: &'static str) -> Operation {
         .reads("X-Paste-Password")
         .answers_bytes(200, "*/*")
         .answers_bytes(206, "*/*")
+        .answers_nothing(302)
         .answers_nothing(304)
         .with(CONTENT)
         .problems(&[403, 404, 410, 416])
@@ -127,6 +132,16 @@ fn links() -> Vec<Operation> {
             .takes::<api::Change>()
             .answers::<api::Link>(200)
             .problems(&[404, 410]),
+        op("PUT", "/api/links/{id}/content", Client, "Give a link new content")
+            .part::<LinkId>("id")
+            .query::<links::Renamed>()
+            .takes_bytes(BYTES)
+            .answers::<api::Link>(200)
+            .problems(&[404, 409, 410, 413, 507]),
+        op("POST", "/api/shorten", Uploader, "Make a short URL")
+            .takes::<api::Shorten>()
+            .answers::<api::Link>(201)
+            .with(&["Location"]),
         op("DELETE", "/api/links/{id}", Client, "End a link")
             .part::<LinkId>("id")
             .answers::<api::Link>(200)
@@ -155,6 +170,44 @@ fn pastes() -> Vec<Operation> {
         op("GET", "/paste/challenge", Anyone, "What there is to solve before a link is made")
             .answers::<api::Challenge>(200),
         op("GET", "/paste/health", Anyone, "Whether the server works").answers::<paste::Health>(200),
+        op("GET", "/paste/client", Anyone, "The program itself")
+            .answers_bytes(200, BYTES)
+            .answers_nothing(304)
+            .with(PROGRAM),
+        op("GET", "/paste/pastes", Client, "Own pastes, newest first; an admin's: all")
+            .query::<Wanted>()
+            .answers::<paste::Pastes>(200),
+        op("GET", "/paste/s", Client, "Own short URLs, newest first; an admin's: all")
+            .query::<Wanted>()
+            .answers::<paste::ShortUrls>(200),
+        op("POST", "/paste/s", Uploader, "Make a short URL of an address, as text or as JSON")
+            .reads_as("X-Expiry", paste::seconds)
+            .takes::<paste::NewUrl>()
+            .answers::<paste::ShortUrl>(201)
+            .with(&["Location"]),
+        op("GET", "/paste/s/{id}", Anyone, "Go where a short URL leads")
+            .part::<LinkId>("id")
+            .answers_nothing(302)
+            .with(&["Location", "Cache-Control"])
+            .problems(&[403, 404, 410]),
+        op("DELETE", "/paste/s/{id}", Client, "Delete a short URL")
+            .part::<LinkId>("id")
+            .answers::<paste::Message>(200)
+            .problems(&[404, 410]),
+        op("GET", "/paste/s/{id}/info", Anyone, "Where a short URL leads")
+            .part::<LinkId>("id")
+            .answers::<paste::ShortUrl>(200)
+            .problems(&[404, 410]),
+        op("PUT", "/paste/{id}", Client, "Give a paste new content, another name or another password")
+            .part::<LinkId>("id")
+            .reads_as("X-Display-Name", paste::display_name)
+            .reads_as("X-Remove-Display-Name", paste::yes_or_no)
+            .reads("X-Paste-Password")
+            .reads_as("X-Remove-Password", paste::yes_or_no)
+            .takes_bytes(BYTES)
+            .perhaps()
+            .answers::<paste::Paste>(200)
+            .problems(&[404, 410, 413, 507]),
         op("GET", "/paste/{id}", Anyone, "A paste without its content")
             .part::<LinkId>("id")
             .answers::<paste::Paste>(200)
@@ -172,6 +225,7 @@ fn server() -> Vec<Operation> {
     vec![
         op("GET", "/", Anyone, "What this is").answers_text(200, TEXT),
         op("GET", "/api/openapi.json", Anyone, "This document").answers::<serde_json::Value>(200),
+        op("GET", "/client", Anyone, "The program itself").answers_bytes(200, BYTES).answers_nothing(304).with(PROGRAM),
         op("GET", "/api/stats", Client, "Links, bytes, room").answers::<api::Stats>(200),
         op("GET", "/metrics", Admin, "What was counted, as OpenMetrics has it").answers_text(200, METRICS),
         op("GET", "/api/challenge", Anyone, "A proof of work to solve before a link is made")

@@ -33,6 +33,14 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// The same where no body at all is an answer: a request that is about headers alone.
+    pub(super) async fn of_put(app: &App, request: Request, most: u64) -> Result<Self, Problem> {
+        if request.body().size_hint().exact() == Some(0) {
+            return Ok(Self { mime: None, declared: Some(0), body: Body::empty(), _room: None });
+        }
+        Self::of(app, request, most).await
+    }
+
     /// The body as it is, or the field `content` of a JSON one.
     pub(super) async fn of(app: &App, request: Request, most: u64) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
@@ -46,7 +54,7 @@ impl Content {
         let held = app.desk().json_room(room)?;
         let body = small(request.into_body(), usize::try_from(room).unwrap_or(usize::MAX)).await?;
         let given: NewPaste = serde_json::from_slice(&body)
-            .map_err(|error| nothing().hint(format!("JSON has to be {{\"content\": \"…\"}}: {error}")))?;
+            .map_err(|error| Problem::no_content().hint(format!("JSON has to be {{\"content\": \"…\"}}: {error}")))?;
         let content = Bytes::from(given.content);
         if content.len() as u64 > most {
             return Err(Problem::too_large(most).hint("more than that comes as the body itself, not as JSON"));
@@ -60,14 +68,10 @@ impl Content {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json"
-}
-
-fn nothing() -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "empty", "No content provided")
 }
 
 /// `POST /paste`.
@@ -93,7 +97,7 @@ pub(super) async fn create(
         incoming.write(piece).await?;
     }
     if head.is_empty() {
-        return Err(nothing());
+        return Err(Problem::no_content());
     }
     let mime = told.take().unwrap_or_else(|| media::detect(&head, head.len() < media::HEAD));
     incoming.revise(Draft { mime, ..incoming.draft().clone() });

@@ -11,15 +11,20 @@ use axum::routing::get;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::App;
-use super::handlers::challenge;
+use super::handlers::{challenge, client};
 use super::problem::Problem;
 use crate::identity::{Principal, Tier};
 use crate::units::{MIB, Ttl};
 
 mod create;
 mod info;
+mod list;
+mod short;
 mod show;
+mod update;
 mod wish;
+
+pub(super) use list::Wanted;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -40,6 +45,8 @@ pub struct Rules {
     pub idle_trusted: Duration,
     /// The longest lifetime that can be asked for.
     pub max_expiry: Duration,
+    /// Hosts that are this server: no short URL leads there.
+    pub own_names: Vec<String>,
 }
 
 impl Default for Rules {
@@ -52,6 +59,7 @@ impl Default for Rules {
             idle_untrusted: 7 * DAY,
             idle_trusted: 30 * DAY,
             max_expiry: 30 * DAY,
+            own_names: Vec::new(),
         }
     }
 }
@@ -110,7 +118,12 @@ pub(super) fn routes(prefix: &str) -> Router<App> {
     let within = Router::new()
         .route("/health", get(info::health))
         .route("/challenge", get(challenge::challenge))
-        .route("/{id}", get(show::metadata).delete(show::delete))
+        .route("/client", get(client::client))
+        .route("/pastes", get(list::list))
+        .route("/s", get(short::list).post(short::shorten))
+        .route("/s/{id}", get(short::follow).delete(short::delete))
+        .route("/s/{id}/info", get(short::info))
+        .route("/{id}", get(show::metadata).put(update::update).delete(show::delete))
         .route("/{id}/raw", get(show::raw))
         .merge(root.clone());
     let doubled = Router::new().fallback(once);

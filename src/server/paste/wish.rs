@@ -48,10 +48,8 @@ pub(super) fn expiry(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
 
 /// The display name, which only somebody can give; `Some(None)` takes it away.
 pub(super) fn display_name(headers: &HeaderMap, who: &Principal) -> Result<Option<Option<FileName>>, Problem> {
-    if yes(headers, header::REMOVE_DISPLAY_NAME)? {
-        return Ok(Some(None));
-    }
-    let Some(text) = text(headers, header::DISPLAY_NAME)? else { return Ok(None) };
+    let remove = yes(headers, header::REMOVE_DISPLAY_NAME)?;
+    let Some(text) = text(headers, header::DISPLAY_NAME)? else { return Ok(remove.then_some(None)) };
     if text.is_empty() {
         return Ok(Some(None));
     }
@@ -65,7 +63,7 @@ pub(super) fn display_name(headers: &HeaderMap, who: &Principal) -> Result<Optio
         return Err(Problem::bad_request("a display name has no control characters"));
     }
     match FileName::clean(text) {
-        Some(name) if name.as_str() == text => Ok(Some(Some(name))),
+        Some(name) if name.as_str() == text => Ok(Some((!remove).then_some(name))),
         _ => Err(Problem::bad_request("a display name is a file name too: it has no slashes, and more than dots")),
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use futures_util::future::BoxFuture;
 
-use super::{Error, Paging};
+use super::{Error, Filter, Paging};
 use crate::identity::{Owner, Sha256};
 use crate::link::{Change, Kind, Link, LinkId};
 use crate::units::Timestamp;
@@ -163,6 +163,14 @@ pub(super) trait Links: Send + Sync {
 
     /// Live links, newest first.
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<Link>, Error>>;
+
+    /// Live links of an owner, or of all, that are as asked for, newest first; and how many there are in all.
+    fn search(
+        &self,
+        owner: Option<Owner>,
+        filter: Filter,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(Vec<Link>, u64), Error>>;
 
     /// Live links of an owner, or of all; costs the same however many there are.
     fn totals(&self, owner: Option<Owner>, now: Timestamp) -> BoxFuture<'_, Result<Totals, Error>>;

@@ -8,13 +8,15 @@ use futures_util::future::{BoxFuture, ready};
 use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 
 use super::Sqlite;
+use super::search::search;
 use crate::identity::{Owner, Sha256};
 use crate::link::{Change, FileName, Link, LinkId, PasswordHash};
 use crate::store::ledger::{Doomed, Links, Pending, Phase, Query, Replacement, Reservation, Row, Totals};
-use crate::store::{Error, millis};
+use crate::store::{Error, Filter, millis};
 use crate::units::Timestamp;
 
-const COLUMNS: &str = "id, phase, kind, owner, name, mime, size, sha256, blob, created_at, expires_at, ended_at, burn,
+pub(super) const COLUMNS: &str =
+    "id, phase, kind, owner, name, mime, size, sha256, blob, created_at, expires_at, ended_at, burn,
     idle_millis, accessed_at, password, target";
 
 fn phase(number: i64) -> Option<Phase> {
@@ -28,7 +30,7 @@ fn phase(number: i64) -> Option<Phase> {
 }
 
 /// Reads a row of [`COLUMNS`].
-fn read(row: &SqlRow<'_>) -> Result<Row, Error> {
+pub(super) fn read(row: &SqlRow<'_>) -> Result<Row, Error> {
     let id: String = row.get(0)?;
     let damaged = |what: &str| Error::Damaged(format!("the row of link {id} has no usable {what}"));
     let kind: String = row.get(2)?;
@@ -71,7 +73,7 @@ fn doomed(row: &SqlRow<'_>) -> Result<Doomed, Error> {
     Ok(Doomed { id: id.parse().map_err(|_| Error::Damaged(format!("the row of link {id} has no usable id")))?, blob })
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     sql: &str,
     params: impl rusqlite::Params,
@@ -87,7 +89,7 @@ fn all<T>(
 }
 
 /// A pattern for `LIKE … ESCAPE '\'` that finds `text` itself.
-fn containing(text: &str) -> String {
+pub(super) fn containing(text: &str) -> String {
     let mut pattern = String::from("%");
     for c in text.chars() {
         if matches!(c, '%' | '_' | '\\') {
@@ -100,7 +102,7 @@ fn containing(text: &str) -> String {
 }
 
 /// A statement and its parameters.
-type Sql = (String, Vec<Box<dyn rusqlite::ToSql>>);
+pub(super) type Sql = (String, Vec<Box<dyn rusqlite::ToSql>>);
 
 /// Live links of `query`; `after`: only those that stand after this time and id.
 fn listing(query: &Query, after: Option<(i64, String)>) -> Sql {
@@ -415,6 +417,15 @@ impl Links for Sqlite {
             return self.read_much(move |connection| list(connection, &query)).boxed();
         }
         ready(self.read(|connection| list(connection, &query))).boxed()
+    }
+
+    fn search(
+        &self,
+        owner: Option<Owner>,
+        filter: Filter,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(Vec<Link>, u64), Error>> {
+        self.read_much(move |connection| search(connection, owner.as_ref(), &filter, now)).boxed()
     }
 
     fn totals(&self, owner: Option<Owner>, now: Timestamp) -> BoxFuture<'_, Result<Totals, Error>> {

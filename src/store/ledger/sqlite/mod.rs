@@ -13,6 +13,7 @@ mod checkpoint;
 mod epoch;
 mod links;
 mod schema;
+mod search;
 pub(in crate::store) mod snapshot;
 mod spent;
 mod trust;
