@@ -21,15 +21,46 @@ pub struct Swept {
     pub forgotten: u64,
 }
 
-/// Rows or files per batch: some milliseconds of work for the database, for which whoever wants to write has to wait.
-const BATCH: u32 = 100;
+/// How much is done at a time: as many rows or files as take a few milliseconds on this disk, for which whoever wants to
+/// write has to wait; then nothing for as long as that took, when the disk and the database are there for everyone else.
+struct Pace {
+    batch: u32,
+    begun: Instant,
+}
 
-/// The longest pause after a batch.
-const PAUSE: Duration = Duration::from_millis(50);
+impl Pace {
+    const FIRST: u32 = 16;
+    const FEWEST: u32 = 4;
+    const MOST: u32 = 256;
+    /// A batch that took less could have been larger, and one that took more than twice as long smaller.
+    const AIM: Duration = Duration::from_millis(5);
+    const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Pauses for as long as the batch took: in that time the disk and the database are there for everyone else.
-async fn pause(begun: Instant) {
-    tokio::time::sleep(begun.elapsed().min(PAUSE)).await;
+    fn new() -> Self {
+        Self { batch: Self::FIRST, begun: Instant::now() }
+    }
+
+    /// How many are to be done next; from now on it counts how long they take.
+    fn begin(&mut self) -> u32 {
+        self.begun = Instant::now();
+        self.batch
+    }
+
+    async fn pause(&mut self) {
+        let took = self.begun.elapsed();
+        self.batch = Self::after(self.batch, took);
+        tokio::time::sleep(took.min(Self::LONGEST_PAUSE)).await;
+    }
+
+    fn after(batch: u32, took: Duration) -> u32 {
+        if took < Self::AIM {
+            (batch * 2).min(Self::MOST)
+        } else if took > Self::AIM * 2 {
+            (batch / 2).max(Self::FEWEST)
+        } else {
+            batch
+        }
+    }
 }
 
 impl Store {
@@ -51,10 +82,12 @@ impl Store {
         Ok(swept)
     }
 
+    /// Only says that they are over, which is quick: their rows are then out of the way of lists and totals, however long
+    /// their bytes take.
     async fn sweep_overdue(&self, swept: &mut Swept) -> Result<(), Error> {
+        let mut pace = Pace::new();
         loop {
-            let begun = Instant::now();
-            let overdue = self.inner.links.doom_overdue(self.inner.clock.now(), BATCH).await?;
+            let overdue = self.inner.links.doom_overdue(self.inner.clock.now(), pace.begin()).await?;
             if overdue.is_empty() {
                 return Ok(());
             }
@@ -62,8 +95,7 @@ impl Store {
                 self.inner.cache.forget(&doomed.id);
                 swept.expired += 1;
             }
-            self.bury_all(overdue, swept).await?;
-            pause(begun).await;
+            pace.pause().await;
         }
     }
 
@@ -97,16 +129,19 @@ impl Store {
         Ok(gone.len())
     }
 
-    /// Those whose end was cut short: a crash, or bytes that could not be deleted.
+    /// The bytes of all that are over: also of those whose end was cut short by a crash, or that could not be deleted.
     async fn sweep_doomed(&self, swept: &mut Swept) -> Result<(), Error> {
         let before = self.inner.clock.now();
+        let (mut pace, mut stuck) = (Pace::new(), 0);
         loop {
-            let begun = Instant::now();
-            let doomed = self.inner.links.doomed(before, BATCH).await?;
-            if self.bury_all(doomed, swept).await? == 0 {
+            let doomed = self.inner.links.doomed(before, stuck, pace.begin()).await?;
+            if doomed.is_empty() {
                 return Ok(());
             }
-            pause(begun).await;
+            let found = doomed.len();
+            // Those that stay are the oldest, and are stepped over.
+            stuck += u32::try_from(found - self.bury_all(doomed, swept).await?).unwrap_or(u32::MAX);
+            pace.pause().await;
         }
     }
 
@@ -136,9 +171,12 @@ impl Store {
 
     /// A file has its row before it has its first byte, so one without a row is nobody's.
     async fn sweep_orphans(&self, swept: &mut Swept) -> Result<(), Error> {
+        let mut pace = Pace::new();
         for folder in self.inner.blobs.folders().await? {
-            let found = self.inner.blobs.within(&folder).await?;
-            for files in found.chunks(BATCH as usize) {
+            let mut found = self.inner.blobs.within(&folder).await?;
+            while !found.is_empty() {
+                let rest = found.split_off(found.len().min(pace.begin() as usize));
+                let (files, before) = (std::mem::replace(&mut found, rest), swept.orphans);
                 let names: Vec<String> = files.iter().filter_map(|file| file.blob.clone()).collect();
                 let known = self.inner.links.known_blobs(names).await?;
                 for file in files.iter().filter(|file| file.blob.as_ref().is_none_or(|blob| !known.contains(blob))) {
@@ -146,6 +184,9 @@ impl Store {
                     self.inner.budget.release(freed);
                     swept.orphans += 1;
                     swept.bytes += freed;
+                }
+                if swept.orphans > before {
+                    pace.pause().await;
                 }
             }
             tokio::task::yield_now().await;
@@ -155,14 +196,29 @@ impl Store {
 
     async fn sweep_memories(&self, swept: &mut Swept) -> Result<(), Error> {
         let before = self.forgotten_before(self.inner.clock.now().before(REMEMBERED)).await?;
+        let mut pace = Pace::new();
         loop {
-            let begun = Instant::now();
-            let forgotten = self.inner.links.forget(before, BATCH).await?;
+            let wanted = pace.begin();
+            let forgotten = self.inner.links.forget(before, wanted).await?;
             swept.forgotten += forgotten;
-            if forgotten < u64::from(BATCH) {
+            if forgotten < u64::from(wanted) {
                 return Ok(());
             }
-            pause(begun).await;
+            pace.pause().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_becomes_what_the_disk_can_do_in_a_few_milliseconds() {
+        let after = |batch, millis| Pace::after(batch, Duration::from_millis(millis));
+        assert_eq!(after(Pace::FIRST, 1), Pace::FIRST * 2);
+        assert_eq!(after(Pace::FIRST, 7), Pace::FIRST);
+        assert_eq!(after(Pace::FIRST, 30), Pace::FIRST / 2);
+        assert_eq!((after(Pace::MOST, 0), after(Pace::FEWEST, 1000)), (Pace::MOST, Pace::FEWEST));
     }
 }

@@ -206,22 +206,33 @@ async fn expiry_holds_whether_or_not_anyone_swept() {
 }
 
 #[tokio::test]
-async fn one_file_that_cannot_be_deleted_does_not_keep_the_others() {
+async fn files_that_cannot_be_deleted_do_not_keep_the_others() {
+    const STUCK: usize = 40;
     let (folder, clock, store) = fresh().await;
-    let stuck = upload(&store, 5, false).await.expect("made");
+    let mut stuck = Vec::new();
+    for _ in 0..STUCK {
+        let link = upload(&store, 5, false).await.expect("made");
+        let path = folder.path().join("files").join(&link.blob[..2]).join(&link.blob[2..4]).join(&link.blob);
+        std::fs::remove_file(&path).expect("deleted");
+        std::fs::create_dir(&path).expect("in the way");
+        stuck.push((link.id, path));
+    }
     clock.advance(Duration::from_secs(1));
-    upload(&store, 5, false).await.expect("made");
+    let last = upload(&store, 5, false).await.expect("made");
     std::fs::write(folder.path().join("files/stray"), b"stray").expect("written");
-    let path = folder.path().join("files").join(&stuck.blob[..2]).join(&stuck.blob[2..4]).join(&stuck.blob);
-    std::fs::remove_file(&path).expect("deleted");
-    std::fs::create_dir(&path).expect("in the way");
     clock.advance(Duration::from_secs(3601));
     let swept = store.sweep().await.expect("swept");
-    assert_eq!((swept.expired, swept.bytes, swept.orphans), (2, 10, 1));
-    std::fs::remove_dir(&path).expect("out of the way");
+    assert_eq!((swept.expired, swept.bytes, swept.orphans), (STUCK as u64 + 1, 10, 1));
+    let phase = async |id| store.inner.links.find(id).await.expect("read").expect("a row").phase;
+    assert_eq!(phase(&last.id).await, super::ledger::Phase::Buried);
+    for (id, path) in &stuck {
+        assert_eq!(phase(id).await, super::ledger::Phase::Doomed);
+        std::fs::remove_dir(path).expect("out of the way");
+    }
     store.sweep().await.expect("swept");
-    let row = store.inner.links.find(&stuck.id).await.expect("read").expect("a row");
-    assert_eq!(row.phase, super::ledger::Phase::Buried);
+    for (id, _) in &stuck {
+        assert_eq!(phase(id).await, super::ledger::Phase::Buried);
+    }
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
+use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use crate::store::blobs::PIECE;
@@ -23,7 +24,7 @@ struct Reading {
 }
 
 pub(super) fn open(path: &Path, size: u64, span: Span) -> Result<BoxStream<'static, io::Result<Bytes>>, Error> {
-    let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
+    let file = open_quietly(path).map_err(|source| Error::io("open", path, source))?;
     let found = file.metadata().map_err(|source| Error::io("look at", path, source))?.len();
     if found != size {
         return Err(Error::Damaged(format!("{} has {found} bytes, and its row says {size}", path.display())));
@@ -33,6 +34,16 @@ pub(super) fn open(path: &Path, size: u64, span: Span) -> Result<BoxStream<'stat
     }
     let reading = Reading { file: Arc::new(file), at: span.start, left: span.length, nowait: true };
     Ok(unfold(reading, next).boxed())
+}
+
+/// Without a note in the file system of when it was last read: that would be a write for a read, and wait for the disk.
+fn open_quietly(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NOATIME.bits()).unwrap_or_default();
+    match File::options().read(true).custom_flags(flags).open(path) {
+        // Only the owner of a file may ask for that.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
+        opened => opened,
+    }
 }
 
 async fn next(mut reading: Reading) -> Option<(io::Result<Bytes>, Reading)> {

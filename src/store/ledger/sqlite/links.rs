@@ -355,9 +355,10 @@ impl Links for Sqlite {
         self.queue.write(move |connection| doom_overdue(connection, now, limit)).boxed()
     }
 
-    fn doomed(&self, before: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>> {
-        let sql = "SELECT id, blob FROM links WHERE phase = 2 AND ended_at <= ?1 ORDER BY ended_at LIMIT ?2";
-        ready(self.read(|connection| all(connection, sql, params![millis(before), limit], doomed))).boxed()
+    fn doomed(&self, before: Timestamp, skip: u32, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>> {
+        let sql =
+            "SELECT id, blob FROM links WHERE phase = 2 AND ended_at <= ?1 ORDER BY ended_at, id LIMIT ?2 OFFSET ?3";
+        ready(self.read(|connection| all(connection, sql, params![millis(before), limit, skip], doomed))).boxed()
     }
 
     fn bury(&self, ids: Vec<LinkId>, now: Timestamp) -> BoxFuture<'_, Result<(), Error>> {
@@ -413,10 +414,8 @@ impl Links for Sqlite {
     }
 
     fn list(&self, query: Query) -> BoxFuture<'_, Result<Vec<Link>, Error>> {
-        if query.paging.search.is_some() {
-            return self.read_much(move |connection| list(connection, &query)).boxed();
-        }
-        ready(self.read(|connection| list(connection, &query))).boxed()
+        // It may have to step over many that are over and not swept yet.
+        self.read_much(move |connection| list(connection, &query)).boxed()
     }
 
     fn search(
@@ -429,7 +428,7 @@ impl Links for Sqlite {
     }
 
     fn totals(&self, owner: Option<Owner>, now: Timestamp) -> BoxFuture<'_, Result<Totals, Error>> {
-        ready(self.read(|connection| totals(connection, owner.as_ref(), now))).boxed()
+        self.read_much(move |connection| totals(connection, owner.as_ref(), now)).boxed()
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<u64, Error>> {
