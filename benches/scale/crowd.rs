@@ -15,7 +15,7 @@ use crate::rig::process::Cores;
 use crate::rig::target::Target;
 use crate::rig::{ddrop, tls};
 
-/// Bytes of the transfers that the others are held against.
+/// Bytes of transfers so short that few of them run at once.
 const LITTLE: u64 = 4 << 20;
 
 /// Uploads and downloads at once; the peak of resident memory in MiB.
@@ -58,7 +58,7 @@ pub(crate) async fn measure(cores: &Cores, dir: &Path, extent: Extent) -> Result
     let mut page =
         format!("crowd     {0} uploads and {0} downloads at once, each on a connection of its own\n\n", extent.crowd);
     writeln!(page, "{:>14}  {:>22}", "bytes of each", "peak of memory (MiB)")?;
-    for size in [LITTLE, extent.body] {
+    for size in [LITTLE, extent.body / 4, extent.body] {
         let begun = Instant::now();
         let peak = crowd(&target, &tls, &content, extent.crowd, size).await?;
         writeln!(page, "{:>10} MiB  {peak:>22.1}   in {:.1} s", size >> 20, begun.elapsed().as_secs_f64())?;
