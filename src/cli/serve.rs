@@ -228,6 +228,7 @@ async fn serve(settings: Serve, mut handed: Option<std::net::TcpListener>) -> Re
 
 /// Where a proxy comes in, and the words for that place.
 async fn plain_door(plain: &Plain, handed: Option<std::net::TcpListener>) -> Result<(PlainDoor, String)> {
+    let secret = proxy_secret(&plain.secret)?;
     let (listener, here) = match &plain.place {
         Place::Unix(path) => {
             let cannot = || format!("cannot listen on {}", path.display());
@@ -242,7 +243,6 @@ async fn plain_door(plain: &Plain, handed: Option<std::net::TcpListener>) -> Res
     if let Some(risk) = plain.risk() {
         tracing::warn!("{risk}");
     }
-    let secret = proxy_secret(&plain.secret)?;
     let proxies = Arc::new(Proxies::new(plain.networks.clone(), plain.anywhere, secret));
     Ok((PlainDoor { listener, proxies }, here))
 }

@@ -101,13 +101,9 @@ impl Plain {
     pub fn risk(&self) -> Option<&'static str> {
         match (&self.secret, &self.place) {
             (Token::Given(_) | Token::File(_), _) | (_, Place::Unix(_)) => None,
-            (Token::None, place) if place.is_local() => Some(
+            (Token::None, Place::Tcp(..)) => Some(
                 "every program on this machine is believed when it says who someone is: \
                  set DD_PROXY_SECRET_FILE, or listen on unix:/path",
-            ),
-            (Token::None, _) => Some(
-                "whoever can send from an address of DD_TRUSTED_PROXIES is believed when it says who someone is: \
-                 set DD_PROXY_SECRET_FILE",
             ),
         }
     }
@@ -139,6 +135,9 @@ impl Fronts {
             return Err(Error::Needs("DD_PROXY_SECRET", "DD_BEHIND_PROXY=true or DD_PROXY_LISTEN"));
         }
         let forwarders = match (passthrough, &trusted) {
+            (true, Some(trusted)) if trusted.are_everything() && !own.is_local() => {
+                return Err(Error::AnyForwarder { place: own.to_string(), proxies: trusted.to_string() });
+            }
             (true, Some(trusted)) => Some(trusted.clone()),
             // Whoever may write such a header may say to be anywhere.
             (true, None) => return Err(Error::Needs("DD_PROXY_PROTOCOL", "DD_TRUSTED_PROXIES=CIDR,...")),
@@ -158,19 +157,16 @@ impl Fronts {
     }
 }
 
-/// Starts nothing where anyone who reaches it could say to be anyone.
+/// Starts nothing where others than the proxies could say to be anyone. On a network an address proves nothing: whoever
+/// is on the same one can take another's, and whatever else runs where the proxy does has the proxy's.
 fn plain(place: Place, trusted: Option<Networks>, secret: Token) -> Result<Plain, Error> {
-    let (local, proven) = (place.is_local(), !matches!(secret, Token::None));
-    let (networks, anywhere) = match trusted {
-        Some(all) if all.are_everything() && !local && !proven => {
-            return Err(Error::Exposed { place: place.to_string() });
-        }
-        Some(networks) => (networks, false),
-        None if local => (Networks::loopback(), false),
-        None if proven => (Networks::default(), true),
-        None => return Err(Error::Exposed { place: place.to_string() }),
-    };
-    Ok(Plain { place, networks, anywhere, secret })
+    let local = place.is_local();
+    if !local && matches!(secret, Token::None) {
+        return Err(Error::Exposed { place: place.to_string() });
+    }
+    let anywhere = trusted.is_none() && !local;
+    let otherwise = || if local { Networks::loopback() } else { Networks::default() };
+    Ok(Plain { place, networks: trusted.unwrap_or_else(otherwise), anywhere, secret })
 }
 
 /// What links begin with, and the path in it that requests may begin with too.
@@ -212,21 +208,33 @@ mod tests {
             &[behind, ("host", "192.0.2.1")],
             &[behind, everywhere, ("trusted_proxies", "0.0.0.0/0")],
             &[behind, everywhere, ("trusted_proxies", "10.0.0.1,::/0")],
+            // An address is no proof, however few of them are believed.
+            &[behind, everywhere, ("trusted_proxies", "10.0.0.1")],
+            &[behind, ("host", "10.0.0.2"), ("trusted_proxies", "127.0.0.1")],
+            &[("proxy_listen", "10.0.0.2:8080"), ("trusted_proxies", "10.0.0.1")],
             &[("proxy_listen", "0.0.0.0:8080")],
             &[("proxy_listen", "[::]:8080")],
         ] {
             let error = refusal(dangerous);
-            for word in ["could say to be anyone", "127.0.0.1", "DD_TRUSTED_PROXIES", "DD_PROXY_SECRET_FILE"] {
+            for word in ["could say to be anyone", "127.0.0.1", "unix:/path", "DD_PROXY_SECRET_FILE"] {
                 assert!(error.contains(word), "{dangerous:?}: {error}");
             }
         }
         let error = refusal(&[("proxy_protocol", "true")]);
         assert!(error.contains("DD_PROXY_PROTOCOL needs DD_TRUSTED_PROXIES"), "{error}");
+        let everyone = [("proxy_protocol", "true"), ("trusted_proxies", "10.0.0.1,::/0"), everywhere];
+        let error = refusal(&everyone);
+        assert!(error.contains("could say to come from anywhere") && error.contains("127.0.0.1"), "{error}");
+        assert!(fronts(&[everyone[0], everyone[1], ("host", "127.0.0.1")]).is_ok(), "who is on this machine is known");
+        assert!(fronts(&[everyone[0], ("trusted_proxies", "10.0.0.1"), everywhere]).is_ok());
         for safe in [
             &[behind][..],
             &[behind, ("host", "unix:/run/ddrop/socket")],
-            &[behind, everywhere, ("trusted_proxies", "10.0.0.1")],
+            &[behind, ("host", "[::1]")],
+            &[behind, ("trusted_proxies", "10.0.0.1")],
             &[behind, everywhere, ("proxy_secret", "0123456789abcdef")],
+            &[behind, everywhere, ("proxy_secret_file", "/run/secrets/proxy")],
+            &[behind, everywhere, ("trusted_proxies", "10.0.0.1"), ("proxy_secret", "0123456789abcdef")],
             &[behind, everywhere, ("trusted_proxies", "0.0.0.0/0"), ("proxy_secret", "0123456789abcdef")],
             &[("proxy_listen", "127.0.0.1:8080")],
             &[("proxy_listen", "unix:/run/ddrop/socket")],
@@ -240,8 +248,7 @@ mod tests {
         let risk = |pairs: &[_]| fronts(pairs).expect("settings").plain.expect("a listener").risk();
         let behind = ("behind_proxy", "true");
         assert!(risk(&[behind]).is_some_and(|text| text.contains("every program on this machine")));
-        let named = [behind, ("host", "0.0.0.0"), ("trusted_proxies", "10.0.0.1")];
-        assert!(risk(&named).is_some_and(|text| text.contains("DD_TRUSTED_PROXIES")));
+        assert!(risk(&[("proxy_listen", "127.0.0.1:8080")]).is_some_and(|text| text.contains("DD_PROXY_SECRET_FILE")));
         assert!(risk(&[behind, ("proxy_secret", "0123456789abcdef")]).is_none());
         assert!(risk(&[behind, ("host", "unix:/run/ddrop/socket")]).is_none());
     }

@@ -454,12 +454,24 @@ pub enum Error {
     },
     /// Anyone who reaches such a listener could say to be anyone.
     #[error(
-        "{place} speaks plain HTTP to whoever reaches it, and whoever that is could say to be anyone: listen on 127.0.0.1 \
-         or unix:/path, name the proxies in DD_TRUSTED_PROXIES=CIDR,..., or share a secret with them (DD_PROXY_SECRET_FILE)"
+        "{place} speaks plain HTTP to whoever reaches it, and whoever that is could say to be anyone: share a secret with \
+         the proxy (DD_PROXY_SECRET_FILE; an address in DD_TRUSTED_PROXIES proves nothing on a network), or listen on \
+         127.0.0.1 or unix:/path"
     )]
     Exposed {
         /// Where it was to listen.
         place: String,
+    },
+    /// Whoever may write a PROXY header is believed about addresses: in limits, log and audit.
+    #[error(
+        "DD_TRUSTED_PROXIES is '{proxies}', and whoever reaches {place} could say to come from anywhere: name the proxies' \
+         own addresses, or listen on 127.0.0.1"
+    )]
+    AnyForwarder {
+        /// Where it was to listen.
+        place: String,
+        /// Who was to be believed.
+        proxies: String,
     },
     /// Anyone who reaches a public address could fill the disk with whatever they like.
     #[error(
