@@ -35,6 +35,13 @@ pub enum Standing {
     Unknown,
 }
 
+impl Standing {
+    /// Whether only a change of trust makes it another one, once the certificate's dates are looked at apart from it.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Good { .. } | Self::Revoked { .. } | Self::Unknown)
+    }
+}
+
 /// How the caller's certificate is named in a question about its standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Name {

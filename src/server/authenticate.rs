@@ -107,14 +107,13 @@ async fn introduced(app: &App, shown: &Shown) -> Result<Caller, Problem> {
         Shown::Nothing => Ok(Caller { principal: nobody(), refused: None }),
         Shown::Unreadable(why) => Err(Problem::identity_header(why)),
         Shown::Certificate(certificate) => {
-            let standing = app.authority.standing(Name::Sha256(certificate.fingerprint.sha256)).await?;
-            app.authority.hand_over(certificate.fingerprint, &standing).await?;
+            let standing = app.vouched().whole(&app.authority, certificate).await?;
             Ok(judge(certificate, Seen::ByProxy, &standing, now))
         }
         Shown::Fingerprint(sha256, sha1) => {
             let by_sha1 = sha1.map(Name::Sha1);
             let Some(name) = sha256.map(Name::Sha256).or(by_sha1) else { return Ok(unknown(None, *sha1)) };
-            let Some((certificate, standing)) = app.authority.named(name).await? else {
+            let Some((certificate, standing)) = app.vouched().told(&app.authority, name).await? else {
                 return Ok(unknown(*sha256, *sha1));
             };
             let mut caller = judge(&certificate, Seen::Told, &standing, now);

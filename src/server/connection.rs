@@ -42,10 +42,9 @@ impl Connection {
         }
         let standing = authority.standing(Name::Sha256(certificate.fingerprint.sha256)).await?;
         authority.hand_over(certificate.fingerprint, &standing).await?;
-        let lasting = matches!(standing, Standing::Good { .. } | Standing::Revoked { .. } | Standing::Unknown);
         let fresh = Arc::new((epoch, standing));
         // What time alone can change is asked again.
-        if lasting {
+        if fresh.1.is_lasting() {
             self.last.store(Some(Arc::clone(&fresh)));
         }
         Ok(Some(fresh))

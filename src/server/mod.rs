@@ -48,6 +48,7 @@ mod socket;
 mod sweeper;
 mod throttle;
 mod trace;
+mod vouched;
 
 pub use listen::{Deadlines, Limits};
 pub use networks::Networks;
@@ -97,6 +98,7 @@ struct Whole {
     throttle: Throttle,
     desk: paste::Desk,
     passwords: passwords::Passwords,
+    vouched: vouched::Vouched,
     metrics: Arc<Metrics>,
 }
 
@@ -131,8 +133,8 @@ impl App {
         let admission = Admission::new(&parts.store).await?;
         let throttle = Throttle::new(&parts.settings.abuse, &parts.store).await?;
         let (desk, passwords) = (paste::Desk::new(), passwords::Passwords::new());
-        let metrics = Arc::new(Metrics::new());
-        Ok(Self(Arc::new(Whole { parts, admission, throttle, desk, passwords, metrics })))
+        let (vouched, metrics) = (vouched::Vouched::new(), Arc::new(Metrics::new()));
+        Ok(Self(Arc::new(Whole { parts, admission, throttle, desk, passwords, vouched, metrics })))
     }
 
     fn admission(&self) -> &Admission {
@@ -145,6 +147,10 @@ impl App {
 
     fn passwords(&self) -> &passwords::Passwords {
         &self.0.passwords
+    }
+
+    fn vouched(&self) -> &vouched::Vouched {
+        &self.0.vouched
     }
 
     fn desk(&self) -> &paste::Desk {

@@ -15,9 +15,9 @@ use crate::app::{Setup, TestApp};
 use crate::caller::{Caller, Credentials};
 use crate::wire;
 
-const SECRET: &str = "a secret of the proxy and ours";
+pub const SECRET: &str = "a secret of the proxy and ours";
 
-fn proxies(networks: &str, secret: Option<&str>) -> Setup {
+pub fn proxies(networks: &str, secret: Option<&str>) -> Setup {
     let secret = secret.map(|text| Secret::from_given(text.to_owned()));
     Setup { proxies: Some(Proxies::new(networks.parse().expect("networks"), false, secret)), ..Setup::default() }
 }
@@ -27,7 +27,7 @@ fn der(credentials: &Credentials) -> CertificateDer<'static> {
 }
 
 /// `Client-Cert` as RFC 9440 has it.
-fn client_cert(credentials: &Credentials) -> String {
+pub fn client_cert(credentials: &Credentials) -> String {
     format!("Client-Cert: :{}:\r\n", BASE64_STANDARD.encode(der(credentials)))
 }
 
@@ -41,15 +41,15 @@ fn escaped(credentials: &Credentials) -> String {
     )
 }
 
-fn by_sha256(credentials: &Credentials) -> String {
+pub fn by_sha256(credentials: &Credentials) -> String {
     format!("X-SSL-Client-SHA256: {}\r\n", credentials.fingerprint().sha256)
 }
 
-fn by_sha1(credentials: &Credentials) -> String {
+pub fn by_sha1(credentials: &Credentials) -> String {
     format!("X-SSL-Client-SHA1: {}\r\n", credentials.fingerprint().sha1)
 }
 
-fn proven(headers: &str) -> String {
+pub fn proven(headers: &str) -> String {
     format!("X-Proxy-Secret: {SECRET}\r\n{headers}")
 }
 
@@ -72,7 +72,7 @@ async fn whoami(app: &TestApp, headers: &str) -> (u16, String) {
     answer(plain(app).await, &request).await
 }
 
-async fn known(app: &TestApp, headers: &str) -> api::Whoami {
+pub async fn known(app: &TestApp, headers: &str) -> api::Whoami {
     let (status, body) = whoami(app, headers).await;
     assert_eq!(status, 200, "{headers}: {body}");
     serde_json::from_str(&body).expect("an answer")
@@ -152,6 +152,55 @@ async fn what_a_certificate_is_worth_is_found_out_here_for_each_request() {
         }
     }
     drop(open);
+    app.close().await;
+}
+
+/// Status of a request for links with these headers, on a connection of its own.
+async fn links(app: &TestApp, headers: &str) -> (u16, String) {
+    let request = format!("GET /api/links HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+    answer(plain(app).await, &request).await
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_a_certificate_ends_with_a_change_of_trust() {
+    use ddrop::authority::{Actor, Authority, Which};
+    let app = TestApp::with(proxies("127.0.0.1", Some(SECRET))).await;
+    let by = Actor { name: "operator".to_owned(), address: None };
+    let stranger = Credentials::self_signed("erin", app.app.clock.now().to_offset());
+    let [alice, bob] = [app.client("alice").await, app.client("bob").await].map(|one| one.credentials.expect("own"));
+    let ways = |of: &Credentials| [client_cert(of), escaped(of), by_sha256(of), by_sha1(of)].map(|way| proven(&way));
+    // Asked twice, so that what the second answer came from is remembered.
+    for _ in 0..2 {
+        for headers in ways(&alice).iter().chain(&ways(&bob)) {
+            assert_eq!(links(&app, headers).await.0, 200, "{headers}");
+        }
+        for headers in &ways(&stranger)[..3] {
+            assert_eq!(known(&app, headers).await.tier, Tier::Untrusted, "{headers}");
+        }
+    }
+    app.app.authority.revoke(&by, Which::Client("alice".to_owned()), 1, None).await.expect("revoked");
+    for headers in ways(&alice) {
+        let (status, body) = links(&app, &headers).await;
+        assert!(status == 403 && body.contains("certificate_revoked"), "{headers}: {body}");
+    }
+    assert_eq!(links(&app, &ways(&bob)[0]).await.0, 200, "nobody else's");
+    // Another process on the same storage, as `ddrop pki revoke -s` and `ddrop pki trust -s` are.
+    let folder = crate::app::authority_config(app.folder());
+    let clock: std::sync::Arc<dyn ddrop::clock::Clock> = std::sync::Arc::new(app.clock.clone());
+    let config =
+        ddrop::store::Config { path: app.folder().to_owned(), max_file_size: 1024, max_storage: 16 * 1024 * 1024 };
+    let beside = ddrop::store::Store::open(config, std::sync::Arc::clone(&clock)).await.expect("opened");
+    let other = Authority::open(folder, beside.trust(), clock).await.expect("opened");
+    other.revoke(&by, Which::Client("bob".to_owned()), 1, None).await.expect("revoked");
+    other.trust_fingerprint(&by, stranger.fingerprint().sha256, "erin").await.expect("trusted");
+    for headers in ways(&bob) {
+        assert_eq!(links(&app, &headers).await.0, 403, "{headers}");
+    }
+    for headers in &ways(&stranger)[..3] {
+        let me = known(&app, headers).await;
+        assert_eq!((me.tier, me.name.as_deref()), (Tier::Trusted, Some("erin")), "{headers}");
+    }
+    drop((other, beside));
     app.close().await;
 }
 
