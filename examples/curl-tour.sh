@@ -123,9 +123,9 @@ api "$url/any-name-to-save-it-under.bin" | cmp - report.bin
 echo 'all the same bytes'
 
 step 'burn after reading: looking at the header is no reading, and there is only one'
-once=$(echo secret | api --data-binary @- "$server/?burn=true")
+once=$(echo planted-secret | api --data-binary @- "$server/?burn=true")
 is "$(status -I "$once")" 200
-[[ $(api "$once") == secret ]] || fail 'the only reading read something else'
+[[ $(api "$once") == planted-secret ]] || fail 'the only reading read something else'
 is "$(status "$once")" 410
 
 step 'a request id goes to the log and comes back'

@@ -119,11 +119,11 @@ is "$(status anyone -I "$paste/$id")" 200
 anyone -I "$paste/$id/raw" | expect 'content-type: text/plain' 'content-disposition: inline' 'nosniff' 'sandbox'
 
 step 'burn after reading: metadata is no reading, and there is one'
-burn=$(echo secret | alice --fail-with-body -H 'X-Burn-After-Read: true' --data-binary @- "$paste/")
+burn=$(echo planted-secret | alice --fail-with-body -H 'X-Burn-After-Read: true' --data-binary @- "$paste/")
 expect '"burn_after_read":true' <<<"$burn"
 once=$(field id <<<"$burn")
 anyone "$paste/$once" | expect '"burn_after_read":true'
-[[ $(anyone "$paste/$once/raw") == secret ]] || fail 'the only reading read something else'
+[[ $(anyone "$paste/$once/raw") == planted-secret ]] || fail 'the only reading read something else'
 is "$(status anyone "$paste/$once/raw")" 410
 
 step 'nobody in particular works for a paste'

@@ -5,14 +5,21 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
+
+mod planted;
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
 }
 
+fn program_folder() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_ddrop")).parent().expect("a folder")
+}
+
 /// The program under test comes first on the PATH, and nothing that is set outside reaches it.
 fn prepared(mut command: Command, home: &Path) -> Command {
-    let folder = Path::new(env!("CARGO_BIN_EXE_ddrop")).parent().expect("a folder");
+    let folder = program_folder();
     let path = std::env::var("PATH").expect("a PATH");
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DD_")) {
         command.env_remove(name);
@@ -33,9 +40,52 @@ fn needs(programs: &[&str]) {
 }
 
 fn run(name: &str, arguments: &[&Path], home: &Path, variables: &[(&str, &str)]) -> Output {
+    let listener = Listener::new();
     let mut command = prepared(Command::new(example(name)), home);
-    command.args(arguments).envs(variables.iter().copied());
-    command.output().unwrap_or_else(|error| panic!("{name} does not start: {error}"))
+    let path = std::env::var("PATH").expect("a PATH");
+    let path = format!("{}:{}:{path}", listener.folder.path().display(), program_folder().display());
+    command.args(arguments).envs(variables.iter().copied()).env("PATH", path);
+    let output = command.output().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+    listener.check(name, &output);
+    output
+}
+
+/// A `ddrop` before the real one on the PATH: the servers that an example starts log everything, and what they log is
+/// kept.
+struct Listener {
+    folder: tempfile::TempDir,
+}
+
+impl Listener {
+    fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let (log, program) = (folder.path().join("log"), folder.path().join("ddrop"));
+        let (log, real) = (log.display(), env!("CARGO_BIN_EXE_ddrop"));
+        let script = format!(
+            "#!/usr/bin/env bash\n[[ $1 == serve ]] || exec '{real}' \"$@\"\n\
+             exec '{real}' \"$@\" --log={} 2> >(exec flock '{log}' tee -a '{log}' >&2)\n",
+            planted::EVERYTHING
+        );
+        std::fs::write(&program, script).expect("written");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).expect("made a program");
+        std::fs::write(folder.path().join("log"), "").expect("written");
+        Self { folder }
+    }
+
+    fn check(&self, name: &str, output: &Output) {
+        let log = self.folder.path().join("log");
+        // Until whoever writes it has come to its end.
+        let waited = Command::new("flock").arg(&log).arg("true").status().expect("flock runs");
+        assert!(waited.success());
+        let log = std::fs::read_to_string(log).expect("a log");
+        assert!(log.contains("answered") || !name.contains("tour"), "{name}: nothing was logged");
+        for text in [&*String::from_utf8_lossy(&output.stdout), &*String::from_utf8_lossy(&output.stderr), &*log] {
+            planted::plant_invites(text);
+        }
+        planted::plant_links(&String::from_utf8_lossy(&output.stdout));
+        planted::check(log.as_bytes());
+    }
 }
 
 /// Asserts that an example ended well and said all of these, in this order.
@@ -53,6 +103,7 @@ fn told(name: &str, output: &Output, words: &[&str]) {
 /// A running server and the home of a client enrolled with it.
 struct Enrolled {
     server: Child,
+    log: Option<JoinHandle<String>>,
     url: String,
     home: tempfile::TempDir,
 }
@@ -62,6 +113,7 @@ impl Enrolled {
         let home = tempfile::tempdir().expect("a folder");
         let mut serve = prepared(Command::new(env!("CARGO_BIN_EXE_ddrop")), home.path());
         serve.args(["serve", "-h", "127.0.0.1", "-p", "0", "-s"]).arg(home.path().join("storage"));
+        serve.env("DD_LOG", planted::EVERYTHING);
         let mut server = serve.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the server starts");
         let mut lines = BufReader::new(server.stderr.take().expect("stderr")).lines();
         let (mut invite, mut url, mut said) = (None, None, String::new());
@@ -75,9 +127,9 @@ impl Enrolled {
             said = format!("{said}{line}\n");
         }
         // A pipe nobody reads would stop the server once it is full.
-        std::thread::spawn(move || lines.for_each(drop));
+        let log = std::thread::spawn(move || lines.map_while(Result::ok).map(|line| line + "\n").collect());
         // Made before anything else can fail, so that the server is ended in any case.
-        let enrolled = Self { server, url: url.unwrap_or_default(), home };
+        let enrolled = Self { server, log: Some(log), url: url.unwrap_or_default(), home };
         let invite = invite.unwrap_or_else(|| panic!("the server printed no invite:\n{said}"));
         let mut enrol = prepared(Command::new(env!("CARGO_BIN_EXE_ddrop")), enrolled.home.path());
         let output = enrol.args(["cert", "--configure", &invite]).output().expect("ddrop runs");
@@ -104,6 +156,12 @@ impl Drop for Enrolled {
         // Either may fail only because the server has ended already, which the test has noticed by then.
         let _ = self.server.kill();
         let _ = self.server.wait();
+        let log = self.log.take().expect("read once").join().expect("read to its end");
+        if !std::thread::panicking() {
+            planted::plant_keys(&self.home.path().join("ddrop"));
+            planted::plant_storage(&self.home.path().join("storage"));
+            planted::check(log.as_bytes());
+        }
     }
 }
 

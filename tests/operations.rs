@@ -4,21 +4,29 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 
+use planted::{plant_content, plant_invites, plant_keys, plant_storage};
+
 #[path = "operations/deployed.rs"]
 mod deployed;
+mod planted;
 #[path = "operations/proxies.rs"]
 mod proxies;
 
 const DDROP: &str = env!("CARGO_BIN_EXE_ddrop");
 
-/// A server of a test's own, killed when it is dropped.
+/// A server of a test's own, killed when it is dropped; then no secret may be in its log.
 struct Server {
     child: Child,
-    errors: BufReader<ChildStderr>,
+    storage: Option<PathBuf>,
+    lines: Mutex<Receiver<String>>,
+    log: Option<JoinHandle<String>>,
     url: String,
     invite: Option<String>,
 }
@@ -31,17 +39,39 @@ impl Server {
     }
 
     fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
+        let storage = command.get_args().skip_while(|arg| *arg != "-s").nth(1).map(PathBuf::from);
+        let command = command.env("DD_LOG", planted::EVERYTHING).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("started");
         let mut errors = BufReader::new(child.stderr.take().expect("a pipe"));
-        let (mut url, mut invite, mut said) = (None, None, String::new());
-        while url.is_none() {
-            let mut line = String::new();
-            assert!(errors.read_line(&mut line).expect("readable") > 0, "it ended without listening:\n{said}");
-            invite = invite.or_else(|| Some(line.split_once("--configure ")?.1.trim().to_owned()));
-            url = line.strip_prefix("listening on ").map(|url| url.trim().to_owned());
+        let (said, lines) = channel();
+        // Read to the end whether anybody looks or not: a server whose log nobody takes would stand still.
+        let log = std::thread::spawn(move || {
+            let (mut log, mut line) = (String::new(), String::new());
+            while errors.read_line(&mut line).expect("readable") > 0 {
+                log.push_str(&line);
+                // Whoever waited may have found what it was for.
+                let _ = said.send(std::mem::take(&mut line));
+            }
+            log
+        });
+        let mut server =
+            Self { child, storage, lines: Mutex::new(lines), log: Some(log), url: String::new(), invite: None };
+        let mut said = String::new();
+        while server.url.is_empty() {
+            let Some(line) = server.line() else { panic!("it ended without listening:\n{said}") };
+            if let Some((_, invite)) = line.split_once("ddrop cert --configure ") {
+                plant_invites(invite);
+                server.invite = Some(invite.trim().to_owned());
+            }
+            server.url = line.strip_prefix("listening on ").unwrap_or_default().trim().to_owned();
             said.push_str(&line);
         }
-        Self { child, errors, url: url.expect("it listens"), invite }
+        server
+    }
+
+    /// What it says next; `None` once it has ended.
+    fn line(&self) -> Option<String> {
+        self.lines.lock().expect("whole").recv().ok()
     }
 
     fn signal(&self, name: &str) {
@@ -51,11 +81,7 @@ impl Server {
 
     /// Reads the log until a line has these words.
     fn until_logged(&mut self, words: &str) {
-        let mut line = String::new();
-        while !line.contains(words) {
-            line.clear();
-            assert!(self.errors.read_line(&mut line).expect("readable") > 0, "it never logged '{words}'");
-        }
+        while !self.line().unwrap_or_else(|| panic!("it never logged '{words}'")).contains(words) {}
     }
 
     /// Peak resident memory in KiB.
@@ -67,9 +93,8 @@ impl Server {
 
     fn stop(mut self) {
         self.signal("TERM");
-        let mut rest = String::new();
-        self.errors.read_to_string(&mut rest).expect("readable");
-        assert!(self.child.wait().expect("ended").success(), "{rest}");
+        let ended = self.child.wait().expect("ended");
+        assert!(ended.success(), "{}", std::iter::from_fn(|| self.line()).collect::<String>());
     }
 }
 
@@ -78,6 +103,11 @@ impl Drop for Server {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let log = self.log.take().expect("read once").join().expect("read to its end");
+        if !std::thread::panicking() {
+            self.storage.iter().for_each(|storage| plant_storage(storage));
+            planted::check(log.as_bytes());
+        }
     }
 }
 
@@ -101,7 +131,16 @@ impl User {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("ddrop runs")
+        let output = self.command(arguments).output().expect("ddrop runs");
+        plant_keys(&self.home.path().join("ddrop"));
+        if arguments.first() == Some(&"upload") {
+            for file in arguments.iter().filter_map(|path| std::fs::File::open(path).ok()) {
+                let mut begin = Vec::new();
+                file.take(64).read_to_end(&mut begin).expect("readable");
+                plant_content(&begin);
+            }
+        }
+        output
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -122,7 +161,7 @@ fn files(folder: &Path) -> usize {
 fn a_token_file_is_read_again_on_sighup() {
     let folder = tempfile::tempdir().expect("a folder");
     let token = folder.path().join("token");
-    std::fs::write(&token, "first\n").expect("written");
+    std::fs::write(&token, "planted-first\n").expect("written");
     let flag = format!("--api-token-file={}", token.display());
     let mut server = Server::start(&folder.path().join("storage"), &[&flag]);
     let user = User::enrolled(&server);
@@ -132,8 +171,8 @@ fn a_token_file_is_read_again_on_sighup() {
         command.arg(&ca).env("DD_API_TOKEN", token).env("XDG_CONFIG_HOME", "/nonexistent");
         command.output().expect("ddrop runs").status.code()
     };
-    assert_eq!((with("first"), with("second")), (Some(0), Some(4)));
-    std::fs::write(&token, "second\n").expect("written");
+    assert_eq!((with("planted-first"), with("planted-second")), (Some(0), Some(4)));
+    std::fs::write(&token, "planted-second\n").expect("written");
     server.signal("HUP");
     server.until_logged("server certificate loaded again");
     let with = |token: &str| {
@@ -141,7 +180,7 @@ fn a_token_file_is_read_again_on_sighup() {
         command.arg(&ca).env("DD_API_TOKEN", token).env("XDG_CONFIG_HOME", "/nonexistent");
         command.output().expect("ddrop runs").status.code()
     };
-    assert_eq!((with("first"), with("second")), (Some(4), Some(0)));
+    assert_eq!((with("planted-first"), with("planted-second")), (Some(4), Some(0)));
     std::fs::write(&token, "").expect("written");
     server.signal("HUP");
     server.until_logged("the token cannot be read again");

@@ -2,8 +2,11 @@
 
 #![expect(clippy::panic, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+
+mod planted;
 
 fn text(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -48,6 +51,66 @@ fn every_setting_is_in_the_table_with_its_default() {
     assert!(known.len() > 15, "too few settings: {said}");
     let invented: Vec<_> = documented.iter().filter(|name| !known.contains(name)).collect();
     assert!(invented.is_empty(), "README.md has settings that do not exist: {invented:?}");
+}
+
+/// What stands between the parenthesis a text begins with and the one that belongs to it, cut at its commas.
+fn arguments(text: &str) -> Vec<String> {
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    let mut all = vec![String::new()];
+    for letter in text.chars() {
+        let last = all.last_mut().unwrap_or_else(|| panic!("there is always one"));
+        match letter {
+            _ if quoted => {
+                quoted = letter != '"' || escaped;
+                escaped = letter == '\\' && !escaped;
+            }
+            '"' => quoted = true,
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        match (letter, depth) {
+            ('(', 1) if !quoted && last.is_empty() => {}
+            (_, 0) => return all.iter().map(|one| one.trim().to_owned()).collect(),
+            (',', 1) if !quoted => all.push(String::new()),
+            _ => last.push(letter),
+        }
+    }
+    panic!("it has no end: {text}")
+}
+
+/// The fields that the code logs.
+fn logged(folder: &Path, into: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).flatten() {
+        if entry.path().is_dir() {
+            logged(&entry.path(), into);
+            continue;
+        }
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        for macros in ["error!", "warn!", "info!", "debug!", "trace!", "_span!"] {
+            for (at, _) in text.match_indices(&format!("{macros}(")) {
+                let before: String =
+                    text[..at].chars().rev().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
+                if !before.ends_with("::gnicart") {
+                    continue;
+                }
+                let span = if macros == "_span!" { "span." } else { "" };
+                for argument in arguments(&text[at + macros.len()..]).iter().filter(|one| !one.starts_with('"')) {
+                    let name = argument.split_once(" = ").map_or(argument.as_str(), |(name, _)| name);
+                    into.insert(format!("{span}{}", name.trim_start_matches(['%', '?'])));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn f32_every_field_of_the_log_is_in_the_table_and_every_one_in_the_table_is_logged() {
+    let mut known: BTreeSet<String> =
+        ["timestamp", "level", "target", "message", "span", "span.name"].map(str::to_owned).into();
+    logged(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut known);
+    assert!(known.contains("span.route") && known.contains("micros"), "the log is gone: {known:?}");
+    assert_eq!(known, planted::documented_fields());
 }
 
 #[test]

@@ -9,6 +9,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+mod planted;
+
 struct Step {
     line: usize,
     command: String,
@@ -48,17 +50,18 @@ const PRELUDE: &str = r#"
 set -u
 serve() {
     rm -f server.pipe; mkfifo server.pipe
-    ddrop serve -h 127.0.0.1 -p 0 "$@" 2>server.pipe &
+    DD_LOG=trace ddrop serve -h 127.0.0.1 -p 0 "$@" 2>server.pipe &
     SERVER_PID=$!
     exec 9<server.pipe
     while IFS= read -r line <&9; do
+        printf '%s\n' "$line" >>server.log
         case "$line" in
             *'ddrop cert --configure '*) INVITE=${line##*--configure } ;;
             *'listening on https://'*) SERVER=${line##*listening on }; break ;;
             *'error:'*) printf '%s\n' "$line" ;;
         esac
     done
-    cat <&9 >>server.log &
+    (trap '' TERM; exec cat <&9 >>server.log) &
 }
 INVITE=none; SERVER=none
 trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null' EXIT
@@ -117,6 +120,7 @@ fn run(path: &Path) {
         .output()
         .expect("bash runs");
     let printed = String::from_utf8_lossy(&output.stdout);
+    check_log(home.path(), &printed);
     for (index, step) in steps.iter().enumerate() {
         let (begin, end) = (format!("@@begin {index}\n"), format!("\n@@end {index} "));
         let place = format!("{}:{}: $ {}", path.display(), step.line, step.command);
@@ -134,6 +138,20 @@ fn run(path: &Path) {
             expected[..kept].join("\n"),
         );
     }
+}
+
+/// No secret that was printed, or is kept in this home, is in the log of its servers.
+fn check_log(home: &Path, printed: &str) {
+    let Ok(log) = std::fs::read(home.join("server.log")) else { return };
+    for text in [printed, &String::from_utf8_lossy(&log)] {
+        planted::plant_invites(text);
+    }
+    planted::plant_links(printed);
+    planted::plant_keys(&home.join(".config"));
+    for folder in std::fs::read_dir(home).expect("a folder") {
+        planted::plant_storage(&folder.expect("an entry").path());
+    }
+    planted::check(&log);
 }
 
 #[test]

@@ -137,15 +137,21 @@ fn check(settings: &Serve) -> Result<ExitCode> {
 fn log_to_stderr(filter: &str) -> Result<()> {
     use std::io::IsTerminal as _;
     use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+    use tracing_subscriber::util::SubscriberInitExt as _;
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("DD_LOG is '{filter}': it has to be a level such as info"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = if std::io::stderr().is_terminal() {
-        log.with_ansi(std::env::var_os("NO_COLOR").is_none()).try_init()
+    // What passes through them, secrets too, some libraries write down at `trace`.
+    let careful = Targets::new().with_default(LevelFilter::DEBUG).with_target("ddrop", LevelFilter::TRACE);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if std::io::stderr().is_terminal() {
+        lines.with_ansi(std::env::var_os("NO_COLOR").is_none()).boxed()
     } else {
-        log.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+        lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
     };
-    set.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+    let log = tracing_subscriber::registry().with(lines).with(filter).with(careful);
+    log.try_init().map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
 }
 
 /// A listening socket: the one that was handed over, or one of our own.

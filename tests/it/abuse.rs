@@ -284,8 +284,8 @@ async fn f11_what_has_ended_is_no_guess() {
 
 #[tokio::test]
 async fn tokens_cannot_be_guessed() {
-    let app = TestApp::with(Setup { token: Some("right-token"), ..Setup::default() }).await;
-    let (right, wrong) = (app.anonymous().with_token("right-token"), app.anonymous().with_token("wrong-token"));
+    let app = TestApp::with(Setup { token: Some("planted-right"), ..Setup::default() }).await;
+    let (right, wrong) = (app.anonymous().with_token("planted-right"), app.anonymous().with_token("planted-wrong"));
     for _ in 0..10 {
         right.upload("a right one never counts").await;
         expect_problem(wrong.get("/api/links").await, 401, "invalid_token").await;
@@ -296,7 +296,7 @@ async fn tokens_cannot_be_guessed() {
     expect_problem(limited, 429, "rate_limited").await;
     let alice = app.client("alice").await;
     assert_eq!(alice.get("/api/links").await.status(), StatusCode::OK, "certificates go on");
-    let elsewhere = stranger_at(&app, "127.0.0.2").with_token("right-token");
+    let elsewhere = stranger_at(&app, "127.0.0.2").with_token("planted-right");
     assert_eq!(elsewhere.get("/api/links").await.status(), StatusCode::OK);
     app.clock.advance(Duration::from_secs(6));
     assert_eq!(right.get("/api/links").await.status(), StatusCode::OK);

@@ -8,6 +8,7 @@ use reqwest::{Method, Response, StatusCode};
 
 use crate::app::TestApp;
 use crate::caller::expect_problem;
+use crate::planted::plant;
 
 fn csr() -> String {
     pki::request::make(&Key::generate(Algorithm::P256).expect("a key"), "whoever").expect("a request")
@@ -24,7 +25,9 @@ async fn est(app: &TestApp, secret: &str) -> Response {
 }
 
 fn guess() -> String {
-    Secret::random().expect("random bytes").reveal().to_owned()
+    let guess = Secret::random().expect("random bytes").reveal().to_owned();
+    plant("a wrong invite", &guess);
+    guess
 }
 
 #[tokio::test]

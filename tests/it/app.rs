@@ -23,6 +23,8 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::caller::Caller;
+use crate::logs::Log;
+use crate::planted::{MARK, plant, plant_storage};
 
 /// What a test may want to be otherwise.
 pub struct Setup {
@@ -85,6 +87,7 @@ pub struct TestApp {
     pub showing: Showing,
     folder: TempDir,
     running: Option<Running>,
+    log: Log,
 }
 
 impl TestApp {
@@ -98,6 +101,8 @@ impl TestApp {
 
     /// On a folder and a clock that were in use before.
     pub async fn on(folder: TempDir, clock: Manual, setup: Setup) -> Self {
+        let log = Log::begin();
+        assert!(setup.token.is_none_or(|token| token.contains(MARK)), "a token that nobody would find in a log");
         let shared: Arc<dyn ddrop::clock::Clock> = Arc::new(clock.clone());
         let store = Store::open(
             store::Config {
@@ -138,7 +143,12 @@ impl TestApp {
         let behind = behind
             .map(|(listener, proxies)| PlainDoor { listener: Listener::Tcp(listener), proxies: Arc::new(proxies) });
         let running = Running::start(app.clone(), Doors { tls: door, plain: behind });
-        Self { clock, address, plain, app, tls, showing, folder, running: Some(running) }
+        Self { clock, address, plain, app, tls, showing, folder, running: Some(running), log }
+    }
+
+    /// What was logged since it was started, by it and whatever ran beside it.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&self.log.read()).into_owned()
     }
 
     pub fn folder(&self) -> &Path {
@@ -166,7 +176,9 @@ impl TestApp {
     pub async fn invite(&self, name: &str, admin: bool) -> Secret {
         let by = Actor { name: "operator".to_owned(), address: None };
         let what = InviteFor { name: name.to_owned(), admin, existing: false, ttl: Duration::from_secs(3600) };
-        self.app.authority.invite(&by, what).await.expect("an invite").secret
+        let secret = self.app.authority.invite(&by, what).await.expect("an invite").secret;
+        plant("an invite", secret.reveal());
+        secret
     }
 
     /// A client of this name, enrolled over the API.
@@ -198,6 +210,7 @@ impl TestApp {
     /// Stops the server and hands back what it stood on.
     pub async fn stop(mut self) -> (TempDir, Manual) {
         assert!(self.running.take().expect("running").stop().await, "connections were cut off");
+        plant_storage(self.folder.path());
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"));
         (folder, self.clock.clone())
     }
@@ -205,6 +218,7 @@ impl TestApp {
     /// Stops the server; then, far in the future, nothing may be left.
     pub async fn close(mut self) {
         assert!(self.running.take().expect("running").stop().await, "connections were cut off");
+        plant_storage(self.folder.path());
         self.clock.advance(Duration::from_secs(100 * 24 * 3600));
         let config = store::Config { path: self.folder.path().to_owned(), max_file_size: 1, max_storage: 1 };
         let next = Store::open(config, Arc::new(self.clock.clone())).await.expect("opened again");
@@ -220,7 +234,10 @@ impl TestApp {
 
 impl Drop for TestApp {
     fn drop(&mut self) {
-        assert!(self.running.is_none() || std::thread::panicking(), "a test forgot to close its server");
+        if !std::thread::panicking() {
+            assert!(self.running.is_none(), "a test forgot to close its server");
+            self.log.check();
+        }
     }
 }
 

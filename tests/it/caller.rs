@@ -12,6 +12,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::app::TestApp;
+use crate::planted::{plant, plant_content, plant_key};
 
 /// A certificate and its key, in PEM.
 #[derive(Clone)]
@@ -71,6 +72,9 @@ pub fn client_config_of(
 
 impl Caller {
     pub fn new(app: &TestApp, credentials: Option<Credentials>) -> Self {
+        if let Some(own) = &credentials {
+            plant_key(&own.key);
+        }
         let config = client_config(&app.root_pem(), credentials.as_ref());
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(config)
@@ -98,6 +102,9 @@ impl Caller {
     }
 
     pub fn with_token(mut self, token: &str) -> Self {
+        if !token.is_empty() {
+            plant("a token", token);
+        }
         self.token = Some(token.to_owned());
         self
     }
@@ -140,7 +147,8 @@ impl Caller {
     }
 
     pub async fn try_upload(&self, query: &str, bytes: impl Into<reqwest::Body>) -> Response {
-        let path = format!("/api/upload{query}");
+        let (path, bytes) = (format!("/api/upload{query}"), bytes.into());
+        plant_content(bytes.as_bytes().unwrap_or_default());
         self.request(Method::POST, &path).body(bytes).send().await.expect("answered")
     }
 }

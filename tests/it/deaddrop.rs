@@ -129,7 +129,7 @@ async fn d2_a_forms_names_are_read_as_each_program_writes_them() {
 
 #[tokio::test]
 async fn d3_everybodys_links_are_an_admins_or_nothing() {
-    let app = TestApp::with(Setup { token: Some("right"), ..Setup::default() }).await;
+    let app = TestApp::with(Setup { token: Some("planted-right"), ..Setup::default() }).await;
     let (admin, alice) = (app.admin().await, app.client("alice").await);
     alice.upload("hers").await;
     let count = async |who: &Caller, query: &str| {
@@ -143,7 +143,7 @@ async fn d3_everybodys_links_are_an_admins_or_nothing() {
         (count(&alice, "").await, count(&alice, "?all=false").await, count(&alice, "?own=true").await),
         (1, 1, 1)
     );
-    for all in [&admin, &app.anonymous().with_token("right")] {
+    for all in [&admin, &app.anonymous().with_token("planted-right")] {
         assert_eq!((count(all, "?all=true").await, count(all, "").await, count(all, "?own=true").await), (1, 1, 0));
     }
     app.close().await;
@@ -198,7 +198,7 @@ async fn d4_expiring_answers_the_link_each_time() {
 
 #[tokio::test]
 async fn d6_whoever_shows_no_token_is_told_in_deaddrops_words() {
-    let app = TestApp::with(Setup { token: Some("right"), ..Setup::default() }).await;
+    let app = TestApp::with(Setup { token: Some("planted-right"), ..Setup::default() }).await;
     let closed = [
         (Method::POST, "/api/upload"),
         (Method::PUT, "/x.txt"),
@@ -207,7 +207,8 @@ async fn d6_whoever_shows_no_token_is_told_in_deaddrops_words() {
         (Method::GET, "/api/links/abcdefgh"),
         (Method::POST, "/api/links/abcdefgh/expire"),
     ];
-    let wrong = ["Bearer wrong", "Bearer ", "bearer Right", "Basic cmlnaHQ=", "right"];
+    let wrong =
+        ["Bearer planted-wrong", "Bearer ", "bearer planted-Right", "Basic cGxhbnRlZC1yaWdodA==", "planted-right"];
     for (method, path) in closed {
         let none = app.anonymous().request(method.clone(), path).body("x").send().await.expect("answered");
         assert!(none.headers()["www-authenticate"].to_str().expect("text").starts_with("Bearer"));
@@ -221,14 +222,14 @@ async fn d6_whoever_shows_no_token_is_told_in_deaddrops_words() {
         // So many wrong ones a minute are heard.
         app.clock.advance(Duration::from_secs(60));
     }
-    let right = app.anonymous().with_token("right");
+    let right = app.anonymous().with_token("planted-right");
     assert_eq!(right.try_upload("", "x").await.status(), StatusCode::CREATED);
     app.close().await;
 }
 
 #[tokio::test]
 async fn d8_for_ever_is_only_where_the_maximum_is() {
-    let mut setup = Setup { token: Some("right"), ..Setup::default() };
+    let mut setup = Setup { token: Some("planted-right"), ..Setup::default() };
     setup.settings.lifetimes.max = Ttl::Forever;
     let app = TestApp::with(setup).await;
     let alice = app.client("alice").await;
@@ -236,7 +237,7 @@ async fn d8_for_ever_is_only_where_the_maximum_is() {
     assert_eq!(link.expires_at, None);
     app.clock.advance(Duration::from_secs(10 * 365 * 24 * 3600));
     assert_eq!(app.anonymous().status(Method::GET, &link.url).await, StatusCode::OK);
-    let operator = app.anonymous().with_token("right");
+    let operator = app.anonymous().with_token("planted-right");
     assert_eq!(operator.status(Method::DELETE, &format!("/api/links/{}", link.id)).await, StatusCode::OK);
     app.close().await;
 }

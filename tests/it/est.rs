@@ -100,7 +100,7 @@ async fn who_has_neither_is_asked_for_a_password() {
     }
     let answer = app.anonymous().request(Method::POST, REENROLL).body(request().1).send().await.expect("answered");
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    let wrong = app.anonymous().request(Method::POST, ENROLL).basic_auth("x", Some("a wrong password"));
+    let wrong = app.anonymous().request(Method::POST, ENROLL).basic_auth("x", Some("a planted-wrong password"));
     let answer = wrong.body(request().1).send().await.expect("answered");
     assert!(answer.headers()["www-authenticate"].to_str().expect("text").starts_with("Basic "));
     expect_problem(answer, 401, "invite_unknown").await;

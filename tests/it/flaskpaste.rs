@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::app::{Setup, TestApp};
 use crate::caller::{Caller, Credentials, expect_problem};
+use crate::planted::plant_content;
 
 /// A server where everyone may make pastes.
 pub async fn open_app() -> TestApp {
@@ -22,6 +23,8 @@ pub async fn with_rules(change: impl FnOnce(&mut Pastes)) -> TestApp {
 }
 
 pub fn new(who: &Caller, body: impl Into<reqwest::Body>) -> RequestBuilder {
+    let body = body.into();
+    plant_content(body.as_bytes().unwrap_or_default());
     who.request(Method::POST, "/paste/").body(body)
 }
 
@@ -101,7 +104,7 @@ async fn f1_who_may_not_upload_makes_no_pastes() {
     let app = TestApp::start().await;
     expect_problem(sent(new(&app.anonymous(), "x")).await, 401, "unauthenticated").await;
     expect_problem(sent(new(&stranger(&app), "x")).await, 403, "untrusted").await;
-    expect_problem(sent(new(&app.anonymous().with_token("wrong"), "x")).await, 401, "invalid_token").await;
+    expect_problem(sent(new(&app.anonymous().with_token("planted-wrong"), "x")).await, 401, "invalid_token").await;
     app.close().await;
 }
 

@@ -50,7 +50,7 @@ async fn f4_content_is_replaced_by_its_owner_or_an_admin() {
         .await
         .expect("a paste");
     assert_eq!((bare.display_name, bare.size), (None, 5));
-    let locked = put("x-paste-password", "secret").send().await.expect("answered");
+    let locked = put("x-paste-password", "planted-secret").send().await.expect("answered");
     assert_eq!(locked.status(), StatusCode::OK);
     expect_problem(bob.get(&old.raw).await, 401, "password_required").await;
     assert_eq!(put("x-remove-password", "true").send().await.expect("answered").status(), StatusCode::OK);

@@ -15,7 +15,7 @@ use crate::app::{Setup, TestApp};
 use crate::caller::{Caller, Credentials};
 use crate::wire;
 
-pub const SECRET: &str = "a secret of the proxy and ours";
+pub const SECRET: &str = "a planted-secret of the proxy and ours";
 
 pub fn proxies(networks: &str, secret: Option<&str>) -> Setup {
     let secret = secret.map(|text| Secret::from_given(text.to_owned()));
@@ -211,13 +211,13 @@ async fn without_the_right_secret_the_headers_of_a_proxy_are_as_if_they_were_not
     let identity = client_cert(&alice) + &by_sha1(&alice) + "X-Forwarded-For: 192.0.2.9\r\n";
     for secret in [
         String::new(),
-        "X-Proxy-Secret: wrong\r\n".to_owned(),
+        "X-Proxy-Secret: planted-wrong\r\n".to_owned(),
         "X-Proxy-Secret: \r\n".to_owned(),
         format!("X-Proxy-Secret: {SECRET}x\r\n"),
         format!("X-Proxy-Secret: {}\r\n", SECRET.to_uppercase()),
         format!("X-Proxy-Secret: {SECRET}, {SECRET}\r\n"),
         format!("X-Proxy-Secret: {SECRET}\r\nX-Proxy-Secret: {SECRET}\r\n"),
-        format!("X-Proxy-Secret: wrong\r\nx-proxy-secret: {SECRET}\r\n"),
+        format!("X-Proxy-Secret: planted-wrong\r\nx-proxy-secret: {SECRET}\r\n"),
         format!("X_Proxy_Secret: {SECRET}\r\n"),
         format!("X-Proxy-Secret: {SECRET}{}\r\n", "x".repeat(20_000)),
         format!("Proxy-Secret: {SECRET}\r\n"),

@@ -19,7 +19,7 @@ async fn whoami(caller: &Caller) -> api::Whoami {
 
 #[tokio::test]
 async fn each_kind_of_caller_is_known_for_what_it_is() {
-    let app = TestApp::with(Setup { token: Some("s3cret-token"), ..Setup::default() }).await;
+    let app = TestApp::with(Setup { token: Some("planted-s3cret"), ..Setup::default() }).await;
     let (alice, admin) = (app.client("alice").await, app.admin().await);
     let own = whoami(&alice).await;
     let fingerprint = alice.credentials.as_ref().expect("a certificate").fingerprint();
@@ -34,17 +34,17 @@ async fn each_kind_of_caller_is_known_for_what_it_is() {
     let strange = whoami(&stranger).await;
     assert_eq!((strange.tier, strange.name), (Tier::Untrusted, None), "a name in a certificate says nothing");
     expect_problem(stranger.try_upload("", "x").await, 403, "untrusted").await;
-    assert_eq!(whoami(&app.anonymous().with_token("s3cret-token")).await.tier, Tier::Admin);
+    assert_eq!(whoami(&app.anonymous().with_token("planted-s3cret")).await.tier, Tier::Admin);
     app.close().await;
 }
 
 #[tokio::test]
 async fn a_wrong_token_is_refused_and_never_falls_through() {
-    let app = TestApp::with(Setup { token: Some("right"), ..Setup::default() }).await;
+    let app = TestApp::with(Setup { token: Some("planted-right"), ..Setup::default() }).await;
     let alice = app.client("alice").await;
     let link = alice.upload("x").await;
     for path in ["/api/links", "/api/whoami", &format!("/{}", link.id), "/health"] {
-        let wrong = alice.clone().with_token("wrong");
+        let wrong = alice.clone().with_token("planted-wrong");
         let problem = expect_problem(wrong.get(path).await, 401, "invalid_token").await;
         assert_eq!(problem.error, "Invalid or missing token");
     }
@@ -75,8 +75,10 @@ async fn headers_do_not_make_an_identity() {
 
 #[tokio::test]
 async fn of_two_tokens_neither_counts() {
-    let app = TestApp::with(Setup { token: Some("the right token"), ..Setup::default() }).await;
-    for (first, second) in [("the right token", "a wrong one"), ("a wrong one", "the right token")] {
+    let app = TestApp::with(Setup { token: Some("the planted-right token"), ..Setup::default() }).await;
+    for (first, second) in
+        [("the planted-right token", "a planted-wrong one"), ("a planted-wrong one", "the planted-right token")]
+    {
         let request = app.anonymous().request(Method::GET, "/api/stats").bearer_auth(first).bearer_auth(second);
         expect_problem(request.send().await.expect("answered"), 401, "invalid_token").await;
     }

@@ -20,10 +20,13 @@ mod header_mode;
 mod identity;
 mod keys;
 mod limits;
+mod logs;
 mod metrics;
 mod ocsp;
 mod openapi;
 mod owners;
+#[path = "../planted/mod.rs"]
+mod planted;
 mod proxied;
 mod publish;
 mod register;

@@ -27,12 +27,12 @@ fn value(text: &str, sample: &str) -> f64 {
 
 #[tokio::test]
 async fn f34_only_admins_read_them() {
-    let app = TestApp::with(Setup { token: Some("right"), ..Setup::default() }).await;
+    let app = TestApp::with(Setup { token: Some("planted-right"), ..Setup::default() }).await;
     let (admin, alice) = (app.admin().await, app.client("alice").await);
     expect_problem(app.anonymous().get("/metrics").await, 401, "unauthenticated").await;
     expect_problem(alice.get("/metrics").await, 403, "not_admin").await;
     assert!(scrape(&admin).await.ends_with("# EOF\n"));
-    assert!(scrape(&app.anonymous().with_token("right")).await.ends_with("# EOF\n"));
+    assert!(scrape(&app.anonymous().with_token("planted-right")).await.ends_with("# EOF\n"));
     app.close().await;
 }
 

@@ -11,7 +11,7 @@ use super::{DDROP, Server, User, words};
 
 /// How long a proxy may take to start, or to take its files again.
 const PATIENCE: Duration = Duration::from_secs(30);
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const SECRET: &str = "planted-0123456789abcdef01234567";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
