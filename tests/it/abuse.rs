@@ -8,6 +8,7 @@ use ddrop::api;
 use ddrop::identity::Tier;
 use futures_util::future::join_all;
 use reqwest::{Method, Response, StatusCode};
+use ring::digest::{SHA256, digest};
 
 use crate::app::{Setup, TestApp};
 use crate::caller::{Caller, Credentials, client_config, expect_problem};
@@ -143,7 +144,9 @@ async fn f9_what_is_refused_for_another_reason_uses_up_no_work() {
     let solved = work(&app.anonymous()).await;
     let made_up = Caller::new(&app, Some(Credentials::self_signed("mallory", time::OffsetDateTime::now_utc())));
     expect_problem(paste(&made_up, &solved, "x").await, 403, "untrusted").await;
-    let wrong = (solved.0.clone(), "1".repeat(19));
+    let nonce = solved.0.split(':').next().expect("a nonce");
+    let no_zeros = |n: &u64| digest(&SHA256, format!("{nonce}:{n}").as_bytes()).as_ref()[0] != 0;
+    let wrong = (solved.0.clone(), (0..).find(no_zeros).expect("most are wrong").to_string());
     expect_problem(paste(&app.anonymous(), &wrong, "x").await, 400, "pow_failed").await;
     assert_eq!(paste(&app.anonymous(), &solved, "x").await.status(), StatusCode::CREATED);
     app.close().await;

@@ -113,7 +113,7 @@ async fn f4_files_take_new_content_too() {
     assert_eq!(text(&bob, &link.url).await, "newest");
     let once = alice.upload_with("?burn=true", "once").await;
     let answer = send(&alice, Method::PUT, &format!("/api/links/{}/content", once.id), "twice").await;
-    expect_problem(answer, 400, "bad_request").await;
+    expect_problem(answer, 409, "read_once").await;
     let stats: api::Stats = alice.get("/api/stats").await.json().await.expect("stats");
     assert_eq!((stats.links, stats.link_bytes), (2, 10));
     app.close().await;

@@ -94,9 +94,10 @@ fn plant_files(folder: &Path) {
     }
 }
 
-/// Content, if there is enough of it, and it is not the same all over.
+/// Content, if there is more of it than a word, which may be in a log for reasons of its own, and it is not the same all
+/// over.
 pub fn plant_content(content: &[u8]) {
-    if content.len() >= SHORTEST && content.iter().any(|byte| Some(byte) != content.first()) {
+    if content.len() >= PIECE && content.iter().any(|byte| Some(byte) != content.first()) {
         plant("content", content);
     }
 }
