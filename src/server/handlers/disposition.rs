@@ -153,8 +153,12 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn whatever_comes_is_read_to_an_end(header in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            file_name(&header);
-            file_name(format!("form-data; filename=\"{}\"", text(&header)).as_bytes());
+            let text = text(&header);
+            let quoted = format!("form-data; filename=\"{text}\"");
+            for name in [file_name(&header), file_name(quoted.as_bytes())].into_iter().flatten() {
+                proptest::prop_assert!(name.chars().count() <= text.chars().count(), "{name:?} is more than {text:?}");
+            }
+            proptest::prop_assert!(file_name(quoted.as_bytes()).is_some());
         }
     }
 }

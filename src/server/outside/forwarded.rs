@@ -203,7 +203,10 @@ mod tests {
             name in prop_oneof![Just("forwarded"), Just("x-forwarded-for"), Just("x-forwarded-host")],
             value in "[ -~]{0,200}",
         ) {
-            said(&[(name, &value)]);
+            let said = said(&[(name, &value)]);
+            prop_assert!(said.client.is_none() || name != "x-forwarded-host", "{said:?}");
+            prop_assert!(name == "forwarded" || said.https.is_none(), "{said:?}");
+            prop_assert!(said.host.is_none_or(|host| name != "x-forwarded-for" && !host.is_empty() && host.len() <= value.len()));
         }
     }
 }

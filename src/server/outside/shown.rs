@@ -207,7 +207,15 @@ mod tests {
             name in prop_oneof![Just(CERTIFICATE), Just(PEM), Just(SHA256), Just(SHA1)],
             value in "[ -~]{0,200}",
         ) {
-            shown(&[(name, &value)]);
+            match shown(&[(name, &value)]) {
+                Shown::Nothing => prop_assert!(value.trim().is_empty(), "{value:?}"),
+                Shown::Fingerprint(sha256, sha1) => {
+                    let said = sha256.map(|sha256| sha256.to_string()).or(sha1.map(|sha1| sha1.to_string()));
+                    prop_assert_eq!(said, Some(value));
+                }
+                Shown::Unreadable(why) => prop_assert!(!why.is_empty() && !why.contains(&value) || value.len() < 10),
+                Shown::Certificate(found) => prop_assert!(false, "{found:?} in {value:?}"),
+            }
         }
     }
 }
