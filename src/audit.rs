@@ -315,6 +315,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_line_is_told() {
+        let (_folder, audit) = written(3);
+        let head = verify(audit.path(), None).expect("whole");
+        let whole = lines(&audit);
+        let why = |lines: &[String]| {
+            rewrite(&audit, lines);
+            match verify(audit.path(), Some(&head)) {
+                Err(Error::Broken { line, why }) => (line, why),
+                other => panic!("{other:?}"),
+            }
+        };
+        let altered = |at: usize| {
+            let mut lines = whole.clone();
+            lines[at] = lines[at].replace("alice", "mallo");
+            lines
+        };
+        assert_eq!(why(&altered(0)), (2, "it, or the line before it, was altered"));
+        assert_eq!(why(&altered(2)), (3, "it was altered"));
+        assert_eq!(why(&whole[1..]), (1, "a line is missing before it, or it is out of order"));
+        assert_eq!(why(&whole[..2]), (3, "lines are missing from the end"));
+        assert_eq!(why(&[whole[0].clone(), "{}".to_owned()]), (2, "it cannot be read"));
+    }
+
+    #[test]
     fn a_torn_last_line_is_dropped_and_the_chain_goes_on() {
         let (_folder, audit) = written(2);
         let mut file = OpenOptions::new().append(true).open(audit.path()).expect("opened");

@@ -171,6 +171,13 @@ mod tests {
             let error = text.parse::<Invite>().expect_err(text).to_string();
             assert!(text.is_empty() || !error.contains(text), "{error}");
         }
+        for text in ["", "https://host:8443", "ddrop:host", "ddrop+ftp://s.c@host", "ddrop://host"] {
+            assert_eq!(text.parse::<Invite>().expect_err(text), Error::NotAnInvite);
+        }
+        let query = format!("{}?query", whole.trim_end_matches('/'));
+        for text in ["ddrop://secret@host", "ddrop://short.x@host", &whole.replacen(".", ".x", 1), &query] {
+            assert_eq!(text.parse::<Invite>().expect_err(text), Error::Damaged);
+        }
     }
 
     #[test]

@@ -349,6 +349,95 @@ mod tests {
         assert!(issuing(&[]).permits("anything.example"));
     }
 
+    fn at(seconds: i64) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(seconds).expect("a time")
+    }
+
+    fn root(now: OffsetDateTime) -> Ca {
+        Ca::root(Key::generate(Algorithm::P256).expect("a key"), "root", now).expect("a root")
+    }
+
+    const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+    #[test]
+    fn a_ca_signs_within_its_own_life_only() {
+        let now = at(1_800_000_000);
+        let (ca, key) = (root(now), Key::generate(Algorithm::P256).expect("a key"));
+        let (from, until) = (ca.facts().not_before, ca.facts().not_after);
+        let sign = |now| ca.client(key.public(), "alice", DAY, &Publication::default(), now);
+        for now in [from - Duration::SECOND, until, until + Duration::DAY] {
+            assert!(matches!(sign(now), Err(Error::Ended)), "{now}");
+        }
+        let last = sign(until - Duration::HOUR).expect("signed").facts().expect("facts");
+        assert_eq!(last.not_after, until, "no longer than the CA itself");
+        let end_of_time = at(253_402_300_799);
+        let key = Key::generate(Algorithm::P256).expect("a key");
+        assert!(matches!(Ca::root(key, "root", end_of_time), Err(Error::Ended)), "past the year 9999");
+    }
+
+    #[test]
+    fn key_and_certificate_belong_together_and_are_a_cas() {
+        let now = at(1_800_000_000);
+        let (ca, other) = (root(now), Key::generate(Algorithm::P256).expect("a key"));
+        let client = ca.client(other.public(), "alice", DAY, &Publication::default(), now).expect("signed");
+        let stranger = Key::generate(Algorithm::P256).expect("a key");
+        assert!(matches!(Ca::load(stranger, ca.certificate().clone()), Err(Error::OtherKey)));
+        assert!(matches!(Ca::load(other, client), Err(Error::NoCa)));
+    }
+
+    #[test]
+    fn names_that_are_none_are_refused() {
+        let now = at(1_800_000_000);
+        let (ca, key) = (root(now), Key::generate(Algorithm::P256).expect("a key"));
+        let server = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            ca.server(key.public(), &names, DAY, &Publication::default(), now)
+        };
+        let long = format!("{}.example", "x".repeat(64));
+        for name in ["", "no name", "a..b", "-a.example", "1.2.3", "*.*.example", "a/b", "b\u{fc}cher.example", &long] {
+            assert!(matches!(server(&[name]), Err(Error::ServerName(said)) if said == name), "{name:?}");
+            assert!(matches!(server(&["good.example", name]), Err(Error::ServerName(_))), "{name:?}");
+        }
+        assert!(matches!(server(&[]), Err(Error::ServerName(said)) if said.is_empty()));
+        let issuing = |permitted: &str| {
+            let key = Key::generate(Algorithm::P256).expect("a key");
+            ca.issuing(key, "issuing", &[permitted.to_owned()], &Publication::default(), now)
+        };
+        for network in
+            ["10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/x", "10.0.0.0/-1", "10.0.0.1", "no name", "*.a.b"]
+        {
+            assert!(matches!(issuing(network), Err(Error::ServerName(said)) if said == network), "{network}");
+        }
+        for name in ["", " alice", "al\nice", &"x".repeat(65)] {
+            let refused = ca.client(key.public(), name, DAY, &Publication::default(), now);
+            assert!(matches!(refused, Err(Error::Certificate(certificate::Error::Name))), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_ca_without_an_identifier_signed_does_not_leave() {
+        // As one that was put into the folder by hand may be.
+        let now = at(1_800_000_000);
+        let key = Key::generate(Algorithm::P256).expect("a key");
+        let params = {
+            let validity = Validity::starting(now, Duration::DAY).expect("a validity");
+            let mut params = params(Profile::Issuing, "odd", validity, key.public()).expect("parameters");
+            params.key_identifier_method = rcgen::KeyIdMethod::PreSpecified(b"another".to_vec());
+            params
+        };
+        let odd = Certificate::from_der(&sign::self_signed(&params, &key).expect("signed")).expect("a certificate");
+        let mut der = odd.der().to_vec();
+        let id = der.windows(7).position(|part| part == b"another").expect("its identifier");
+        // The identifier's type becomes one that is none.
+        let oid = der.windows(3).position(|part| part == [0x55, 0x1d, 0x0e]).expect("its type");
+        assert!(oid < id);
+        der[oid + 2] = 0x7f;
+        let ca = Ca::load(key, Certificate::from_der(&der).expect("a certificate")).expect("a CA");
+        let subject = Key::generate(Algorithm::P256).expect("a key");
+        let refused = ca.client(subject.public(), "alice", DAY, &Publication::default(), now);
+        assert!(matches!(refused, Err(Error::Check(_))), "{refused:?}");
+    }
+
     #[test]
     fn a_client_is_not_called_like_a_domain() {
         assert_eq!(no_domain("alice"), "alice");

@@ -245,3 +245,53 @@ pub enum Error {
     #[error("the random number generator failed")]
     Random,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Algorithm;
+
+    fn key() -> Key {
+        Key::generate(Algorithm::P256).expect("a key")
+    }
+
+    fn now() -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("a time")
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_refused() {
+        let good = self_signed_client(&key(), "me", now(), 1).expect("a certificate");
+        for end in 0..good.der().len() {
+            assert!(matches!(Certificate::from_der(&good.der()[..end]), Err(Error::Damaged)), "cut at {end}");
+        }
+        let longer = [good.der(), &[0]].concat();
+        assert!(matches!(Certificate::from_der(&longer), Err(Error::Damaged)));
+        assert!(matches!(inspect(b"hello"), Err(Error::Damaged)));
+        assert!(matches!(Certificate::from_pem("hello"), Err(Error::Pem(crate::pem::Error::Missing("CERTIFICATE")))));
+        let torn = good.to_pem().replacen('\n', "\n!", 1);
+        assert!(matches!(Certificate::from_pem(&torn), Err(Error::Pem(crate::pem::Error::Damaged(_)))));
+        assert!(matches!(Certificate::from_pem(&good.to_pem().repeat(2)), Err(Error::Several(2))));
+    }
+
+    #[test]
+    fn names_and_lifetimes_that_will_not_do_are_refused() {
+        for name in ["", " me", "me ", "m\0e", "m\u{7f}e", &"x".repeat(65)] {
+            assert!(matches!(self_signed_client(&key(), name, now(), 1), Err(Error::Name)), "{name:?}");
+        }
+        for days in [0, 3_000_000, u32::MAX] {
+            assert!(matches!(self_signed_client(&key(), "me", now(), days), Err(Error::Lifetime)), "{days}");
+        }
+    }
+
+    #[test]
+    fn nobody_signed_for_another_key_or_name() {
+        let [own, other] = [key(), key()];
+        let [one, two] = [&own, &other].map(|key| self_signed_client(key, "me", now(), 1).expect("a certificate"));
+        let named = self_signed_client(&own, "you", now(), 1).expect("a certificate");
+        assert!(signed_by(&one, &one) && is_for_key(&one, own.public()));
+        assert!(!signed_by(&one, &two), "the same name, another key");
+        assert!(!signed_by(&one, &named), "the same key, another name");
+        assert!(!is_for_key(&one, other.public()));
+    }
+}

@@ -188,3 +188,147 @@ fn ensure(holds: bool, what: &'static str) -> Result<(), Mismatch> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("its {0} differs")]
 pub struct Mismatch(pub(crate) &'static str);
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CustomExtension, DnType, IsCa, KeyIdMethod, SerialNumber};
+    use time::{Duration, OffsetDateTime};
+
+    use super::*;
+    use crate::certificate;
+    use crate::key::Key;
+    use crate::profile::Validity;
+    use crate::sign;
+
+    fn key() -> Key {
+        Key::generate(Algorithm::P256).expect("a key")
+    }
+
+    fn params(profile: Profile, name: &str, key: &Key, days: i64) -> CertificateParams {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("a time");
+        let validity = Validity::starting(now, Duration::days(days)).expect("a validity");
+        let mut params = certificate::params(profile, name, validity, key.public()).expect("parameters");
+        params.use_authority_key_identifier_extension = profile != Profile::Root;
+        params
+    }
+
+    /// A CA, a key below it, and what a certificate for that is meant to say.
+    struct Signing {
+        ca: Key,
+        issuer: Vec<u8>,
+        subject: Key,
+        meant: CertificateParams,
+    }
+
+    impl Signing {
+        fn new() -> Self {
+            let (ca, subject) = (key(), key());
+            let root = params(Profile::Root, "root", &ca, 100);
+            let issuer = sign::self_signed(&root, &ca).expect("signed");
+            let mut meant = params(Profile::Server, "drop.example", &subject, 10);
+            meant.subject_alt_names = vec![SanType::DnsName("drop.example".try_into().expect("a name"))];
+            Self { ca, issuer, subject, meant }
+        }
+
+        /// What is said of a certificate that was signed otherwise than it was meant.
+        fn verdict(&self, otherwise: impl FnOnce(&mut CertificateParams)) -> Result<(), Mismatch> {
+            let mut params = self.meant.clone();
+            otherwise(&mut params);
+            let der = sign::certificate(&params, self.subject.public(), &self.issuer, &self.ca).expect("signed");
+            signed(&der, Profile::Server, &self.meant, self.subject.public(), &self.issuer)
+        }
+    }
+
+    #[test]
+    fn whatever_differs_from_what_was_meant_is_found() {
+        let signing = Signing::new();
+        assert_eq!(signing.verdict(|_| ()), Ok(()));
+        let differs = |what, otherwise: fn(&mut CertificateParams)| {
+            assert_eq!(signing.verdict(otherwise), Err(Mismatch(what)), "{what}");
+        };
+        differs("serial number", |params| params.serial_number = Some(SerialNumber::from_slice(&[1, 2, 3])));
+        differs("start", |params| params.not_before += Duration::SECOND);
+        differs("end", |params| params.not_after += Duration::SECOND);
+        differs("subject", |params| params.distinguished_name.push(DnType::OrganizationName, "Bank"));
+        differs("names", |params| {
+            params.subject_alt_names.push(SanType::DnsName("bank.example".try_into().expect("a name")));
+        });
+        differs("names", |params| params.subject_alt_names.clear());
+        differs("basic constraints", |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
+        differs("basic constraints", |params| params.is_ca = IsCa::NoCa);
+        differs("basic constraints not critical", |params| {
+            params.is_ca = IsCa::NoCa;
+            params.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 19], vec![0x30, 0])];
+        });
+        differs("key usage", |params| params.key_usages.push(KeyUsagePurpose::KeyCertSign));
+        differs("key usage", |params| params.key_usages.clear());
+        differs("extended key usage", |params| params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth));
+        differs("extended key usage", |params| params.extended_key_usages.clear());
+        differs("subject key", |params| params.key_identifier_method = KeyIdMethod::PreSpecified(vec![1; 20]));
+        differs("authority key", |params| params.use_authority_key_identifier_extension = false);
+        differs("extensions", |params| {
+            params.custom_extensions = vec![CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0])];
+        });
+        differs("extensions twice", |params| {
+            params.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 35], vec![0x30, 0])];
+        });
+    }
+
+    #[test]
+    fn what_another_signed_or_for_another_is_found() {
+        let signing = Signing::new();
+        let Signing { ca, issuer, subject, meant } = &signing;
+        let der = sign::certificate(meant, subject.public(), issuer, ca).expect("signed");
+        let judge = |der: &[u8], profile, subject: &Key, issuer: &[u8]| {
+            signed(der, profile, meant, subject.public(), issuer).expect_err("differs").0
+        };
+        assert_eq!(judge(&der[1..], Profile::Server, subject, issuer), "encoding");
+        assert_eq!(judge(&der, Profile::Server, subject, b"nobody"), "issuer");
+        assert_eq!(judge(&der, Profile::Client, subject, issuer), "extended key usage");
+        assert_eq!(judge(&der, Profile::Server, &key(), issuer), "public key");
+        let elsewhere = Signing::new();
+        assert_eq!(judge(&der, Profile::Server, subject, &elsewhere.issuer), "authority key", "of the same name");
+        let named = sign::self_signed(&params(Profile::Root, "another", ca, 100), ca).expect("signed");
+        assert_eq!(judge(&der, Profile::Server, subject, &named), "issuer");
+        let short = sign::self_signed(&params(Profile::Root, "root", ca, 5), ca).expect("signed");
+        assert_eq!(judge(&der, Profile::Server, subject, &short), "validity beyond the issuer's");
+        let mut unknown = issuer.clone();
+        let curve = unknown.windows(3).rposition(|part| part == [3, 1, 7]).expect("the curve of its key");
+        unknown[curve + 2] = 6;
+        assert_eq!(judge(&der, Profile::Server, subject, &unknown), "issuer's key");
+        let mut forged = der.clone();
+        if let Some(last) = forged.last_mut() {
+            *last ^= 1;
+        }
+        assert_eq!(judge(&forged, Profile::Server, subject, issuer), "signature");
+        let mut older = der;
+        let version = older.windows(5).position(|part| part == [0xa0, 3, 2, 1, 2]).expect("a version");
+        older[version + 4] = 1;
+        assert_eq!(judge(&older, Profile::Server, subject, issuer), "version");
+    }
+
+    #[test]
+    fn what_lives_backwards_is_found() {
+        let signing = Signing::new();
+        let mut meant = signing.meant.clone();
+        std::mem::swap(&mut meant.not_before, &mut meant.not_after);
+        let der = sign::certificate(&meant, signing.subject.public(), &signing.issuer, &signing.ca).expect("signed");
+        let verdict = signed(&der, Profile::Server, &meant, signing.subject.public(), &signing.issuer);
+        assert_eq!(verdict, Err(Mismatch("validity")));
+    }
+
+    #[test]
+    fn a_certificate_that_is_its_own_issuer_is_held_against_its_own_key() {
+        let (own, other) = (key(), key());
+        let meant = params(Profile::Root, "root", &own, 100);
+        let der = sign::self_signed(&meant, &own).expect("signed");
+        assert_eq!(self_signed(&der, Profile::Root, &meant, own.public()), Ok(()));
+        assert_eq!(self_signed(&der, Profile::Root, &meant, other.public()), Err(Mismatch("public key")));
+        assert_eq!(self_signed(&der, Profile::Issuing, &meant, own.public()), Err(Mismatch("basic constraints")));
+        let mut forged = der;
+        if let Some(last) = forged.last_mut() {
+            *last ^= 1;
+        }
+        assert_eq!(self_signed(&forged, Profile::Root, &meant, own.public()), Err(Mismatch("signature")));
+    }
+}

@@ -161,3 +161,56 @@ pub enum Error {
     #[error("could not sign the revocation list")]
     Key(#[from] key::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{Algorithm, Key};
+    use time::Duration;
+
+    fn header(next: Duration) -> Header {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("a time");
+        Header { number: 1, this_update: now, next_update: now + next, places: Vec::new() }
+    }
+
+    fn ca(algorithm: Algorithm) -> Ca {
+        Ca::root(Key::generate(algorithm).expect("a key"), "root", header(Duration::DAY).this_update).expect("a root")
+    }
+
+    #[test]
+    fn a_list_that_would_say_nothing_true_is_not_made() {
+        let ca = ca(Algorithm::P256);
+        let entry = |serial: &str| Entry {
+            serial_hex: serial.to_owned(),
+            revoked_at: header(Duration::DAY).this_update,
+            reason: 0,
+        };
+        for serial in ["", "1", "zz", "0x12", "\u{e9}", &"12".repeat(21)] {
+            let refused = build(&ca, &header(Duration::DAY), &[entry("12"), entry(serial)]);
+            assert!(matches!(refused, Err(Error::Serial(said)) if said == serial), "{serial:?}");
+        }
+        for next in [Duration::ZERO, -Duration::SECOND] {
+            assert!(matches!(build(&ca, &header(next), &[]), Err(Error::Times)), "{next}");
+        }
+        let list = build(&ca, &header(Duration::DAY), &[entry("12")]).expect("a list");
+        assert_eq!(next_update(&list).expect("a time"), header(Duration::DAY).next_update);
+        for end in [0, 1, list.len() / 2, list.len() - 1] {
+            assert!(matches!(next_update(&list[..end]), Err(Error::Damaged)), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_not_as_it_was_meant_does_not_leave() {
+        let (one, other) = (ca(Algorithm::P256), ca(Algorithm::P256));
+        let list = build(&one, &header(Duration::DAY), &[]).expect("a list");
+        read_back(&list, &one, 0).expect("as it was made");
+        assert!(matches!(read_back(&list, &one, 1), Err(Error::Damaged)), "an entry is missing");
+        assert!(matches!(read_back(&list, &other, 0), Err(Error::Damaged)), "another CA's");
+        assert!(matches!(read_back(&[&list[..], &[0]].concat(), &one, 0), Err(Error::Damaged)), "something follows");
+        let mut altered = list;
+        if let Some(last) = altered.last_mut() {
+            *last ^= 1;
+        }
+        assert!(matches!(read_back(&altered, &one, 0), Err(Error::Damaged)), "the signature does not hold");
+    }
+}

@@ -382,9 +382,77 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_key_is_refused() {
+        assert_eq!(Key::from_pem("hello").expect_err("no key"), Error::NotPkcs8);
+        let older = "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n";
+        assert_eq!(Key::from_pem(older).expect_err("an older form"), Error::NotPkcs8);
+        let good = Key::generate(Algorithm::P256).expect("a key");
+        for damaged in [&b""[..], &[0x30, 0], &good.public().spki()[..40]] {
+            assert_eq!(PublicKey::from_spki(damaged).expect_err("no key"), Error::Damaged, "{damaged:02x?}");
+        }
+        let mut elsewhere = good.public().spki().to_vec();
+        elsewhere.push(0);
+        assert_eq!(PublicKey::from_spki(&elsewhere).expect_err("something follows"), Error::Damaged);
+    }
+
+    /// An RSA key as others may have it.
+    fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<PublicKey, Error> {
+        let raw = yasna::construct_der(|writer| {
+            writer.write_sequence(|writer| {
+                writer.next().write_bigint_bytes(modulus, true);
+                writer.next().write_bigint_bytes(exponent, true);
+            });
+        });
+        PublicKey::from_spki(&encode::spki(Algorithm::Rsa(0), &raw))
+    }
+
+    #[test]
+    fn weak_keys_are_refused_with_the_reason() {
+        let why = |refused: Result<PublicKey, Error>| match refused {
+            Err(Error::Weak(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        let (usual, modulus) = ([1, 0, 1], vec![0xff; 256]);
+        assert_eq!(rsa(&modulus, &usual).expect("strong enough").algorithm(), Algorithm::Rsa(2048));
+        for (bytes, bits) in [(64, 512), (128, 1024), (255, 2040), (513, 4104)] {
+            assert!(why(rsa(&vec![0xff; bytes], &usual)).starts_with(&format!("an RSA key of {bits} bits")));
+        }
+        for exponent in [&[1][..], &[3], &[1, 0, 0], &[1, 0, 2]] {
+            assert!(why(rsa(&modulus, exponent)).starts_with("the RSA exponent "), "{exponent:?}");
+        }
+        assert_eq!(why(rsa(&modulus, &[0xff; 40])), "an RSA exponent that is too large");
+        assert!(matches!(rsa(&[0], &usual), Err(Error::Damaged)));
+    }
+
+    #[test]
+    fn keys_of_other_kinds_are_refused_by_name() {
+        let why = |refused: Result<PublicKey, Error>| match refused {
+            Err(Error::Unsupported(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        let key = Key::generate(Algorithm::P256).expect("a key");
+        let spki = key.public().spki();
+        let swapped = |from: &[u8], to: &[u8]| {
+            let at = spki.windows(from.len()).position(|part| part == from).expect("it is there");
+            let mut other = spki.to_vec();
+            other.splice(at..at + from.len(), to.iter().copied());
+            PublicKey::from_spki(&other)
+        };
+        let curve = [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+        assert!(why(swapped(&curve, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 6])).starts_with("the curve 1.2.840.10045"));
+        let kind = [0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+        assert!(why(swapped(&kind, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 9])).starts_with("the key algorithm 1.2.840"));
+        let uncompressed = [0x42, 0, 4];
+        let point = "an EC point that is not written uncompressed";
+        assert_eq!(why(swapped(&uncompressed, &[0x42, 0, 2])), point);
+        assert_eq!(Key::from_pkcs8(b"hello").expect_err("no key"), Error::Unsupported("this private key".into()));
+    }
+
+    #[test]
     fn sizes_of_rsa_that_are_not_safe_are_refused() {
         for bits in [512, 1024, 2047, 8192] {
-            assert!(matches!(Key::generate(Algorithm::Rsa(bits)), Err(Error::Unsupported(_))), "{bits}");
+            let why = format!("RSA with {bits} bits");
+            assert_eq!(Key::generate(Algorithm::Rsa(bits)).expect_err("refused"), Error::Unsupported(why));
         }
     }
 

@@ -295,3 +295,63 @@ pub enum Error {
     #[error("could not sign the OCSP response")]
     Key(#[from] key::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{Algorithm, Key};
+
+    fn ca() -> Ca {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("a time");
+        Ca::root(Key::generate(Algorithm::P256).expect("a key"), "root", now).expect("a root")
+    }
+
+    /// A request about so many certificates, with a nonce of so many bytes.
+    fn request(asked: usize, nonce: Option<usize>) -> Vec<u8> {
+        let one = Request::about(&ca(), "0102").expect("a request");
+        let id = one.asked().first().expect("one").id.clone();
+        yasna::construct_der(|writer| {
+            writer.write_sequence(|writer| {
+                writer.next().write_sequence(|writer| {
+                    writer.next().write_sequence_of(|writer| {
+                        for _ in 0..asked {
+                            writer.next().write_sequence(|writer| writer.next().write_der(&id));
+                        }
+                    });
+                    if let Some(length) = nonce {
+                        let value = yasna::construct_der(|writer| writer.write_bytes(&vec![7; length]));
+                        writer.next().write_tagged(Tag::context(2), |writer| {
+                            writer.write_sequence(|writer| {
+                                encode::write_extension(writer.next(), NONCE, false, &value);
+                            });
+                        });
+                    }
+                });
+            });
+        })
+    }
+
+    #[test]
+    fn a_request_asks_about_something_and_not_about_too_much() {
+        for (asked, good) in [(0, false), (1, true), (MOST, true), (MOST + 1, false)] {
+            let read = Request::from_der(&request(asked, None));
+            assert_eq!(read.as_ref().map(|read| read.asked().len()).ok(), good.then_some(asked), "{read:?}");
+            assert!(good || matches!(read, Err(Error::Malformed)), "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_has_a_size() {
+        for (length, good) in [(0, false), (1, true), (32, true), (128, true), (129, false), (1000, false)] {
+            let read = Request::from_der(&request(1, Some(length)));
+            assert!(if good { read.is_ok() } else { matches!(read, Err(Error::Malformed)) }, "{length}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_asked_about_what_is_no_serial_number() {
+        for serial in ["", "xyz", &"12".repeat(21)] {
+            assert!(matches!(Request::about(&ca(), serial), Err(Error::Malformed)), "{serial:?}");
+        }
+    }
+}

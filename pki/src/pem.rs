@@ -60,6 +60,9 @@ mod tests {
     #[test]
     fn a_text_without_certificates_is_an_error() {
         assert!(matches!(certificates("hello"), Err(Error::Missing(_))));
+        assert!(matches!(lists(&encode("CERTIFICATE", b"one")), Err(Error::Missing("X509 CRL"))));
         assert!(certificates(&encode("CERTIFICATE", b"one").replace("-----END", "----END")).is_err());
+        let torn = encode("CERTIFICATE", b"one").replacen('\n', "\n!", 1);
+        assert!(matches!(certificates(&torn), Err(Error::Damaged(_))));
     }
 }

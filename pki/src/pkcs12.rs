@@ -30,3 +30,21 @@ fn label(name: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 #[error("could not make the PKCS#12 file")]
 pub struct Error(#[from] p12_keystore::error::Error);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Algorithm;
+
+    #[test]
+    fn what_is_no_certificate_is_not_bundled() {
+        let key = Key::generate(Algorithm::P256).expect("a key");
+        let refused: Error = bundle(&key, &[b"no certificate".to_vec()], "alice", "secret").expect_err("refused");
+        assert!(!format!("{refused:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_label_has_only_characters_it_can_have() {
+        assert_eq!(label("al\u{1f600}ice \u{674e}"), "al\u{fffd}ice \u{674e}");
+    }
+}

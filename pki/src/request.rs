@@ -223,6 +223,12 @@ mod tests {
     #[test]
     fn weak_and_missing_requests_are_refused() {
         assert!(matches!(Request::from_pem(""), Err(Error::Several(0))));
+        let key = Key::generate(Algorithm::P256).expect("a key");
+        let good = make(&key, "alice").expect("a request");
+        assert!(matches!(Request::from_pem(&good.repeat(2)), Err(Error::Several(2))));
+        let torn = good.replacen('\n', "\n!", 1);
+        assert!(matches!(Request::from_pem(&torn), Err(Error::Pem(crate::pem::Error::Damaged(_)))));
+        assert!(matches!(make(&key, " alice"), Err(Error::Certificate(certificate::Error::Name))));
         assert!(matches!(Request::from_pem(&"x".repeat(3 * LONGEST)), Err(Error::TooLong)));
         assert!(matches!(Request::from_der(&[0x30; LONGEST + 1]), Err(Error::TooLong)));
     }

@@ -105,3 +105,24 @@ pub enum Error {
     #[error("what was encoded has an unexpected shape")]
     Shape,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_ca_signs_nothing() {
+        let key = Key::generate(Algorithm::P256).expect("a key");
+        let refused = certificate(&CertificateParams::default(), key.public(), b"no certificate", &key);
+        assert!(matches!(refused, Err(Error::Encode(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn what_has_another_shape_is_not_put_together() {
+        let mut elements = [vec![2, 1, 0]];
+        assert!(matches!(put(&mut elements, 1, &[5, 0]), Err(Error::Shape)));
+        assert_eq!(elements, [[2, 1, 0]]);
+        let key = Key::generate(Algorithm::P521).expect("a key");
+        assert!(matches!(true_keys(b"no certificate", key.public(), &key), Err(Error::Shape)));
+    }
+}

@@ -22,6 +22,8 @@ pub(super) struct Memory {
     pub(super) beaten: AtomicBool,
     /// The next enrolment finds every certificate of its client revoked, as if that had just happened.
     pub(super) revoked_meanwhile: AtomicBool,
+    /// The next one that means to be the first of all is not: somebody else was faster.
+    pub(super) preceded: AtomicBool,
 }
 
 #[derive(Default)]
@@ -71,6 +73,11 @@ impl Rows {
 }
 
 impl Memory {
+    /// Changes every certificate as something from outside might.
+    pub(super) fn change(&self, change: impl Fn(&mut Certificate)) {
+        self.rows.lock().expect("rows").certificates.iter_mut().for_each(change);
+    }
+
     fn read<T: Send + 'static>(&self, read: impl FnOnce(&Rows) -> T) -> BoxFuture<'_, Result<T, Error>> {
         ready(Ok(read(&self.rows.lock().expect("rows")))).boxed()
     }
@@ -124,7 +131,13 @@ impl Trust for Memory {
             });
         }
         let revoked = self.revoked_meanwhile.swap(false, Ordering::SeqCst);
+        let preceded = enrolment.first && self.preceded.swap(false, Ordering::SeqCst);
         self.write(move |rows| {
+            if let (true, Some(client)) = (preceded, &enrolment.client) {
+                let faster =
+                    Client { id: ClientId::from_kept("faster".into()), name: "faster".into(), ..client.clone() };
+                rows.clients.push(faster);
+            }
             let how = Revoked { at: enrolment.certificate.created_at, reason: 1 };
             let own = |one: &&mut Certificate| revoked && one.client == enrolment.certificate.client;
             rows.certificates.iter_mut().filter(own).for_each(|one| one.revoked = Some(how));

@@ -457,3 +457,142 @@ impl From<authority::Error> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use pki::key::{Algorithm, Key};
+
+    use crate::audit;
+    use crate::authority::Standing;
+    use crate::units::Timestamp;
+
+    use super::*;
+
+    /// Something nobody outside is to hear of.
+    const SECRET: &str = "/where/the/keys/are";
+
+    fn path() -> PathBuf {
+        PathBuf::from(SECRET)
+    }
+
+    fn io(kind: std::io::ErrorKind) -> std::io::Error {
+        std::io::Error::new(kind, SECRET)
+    }
+
+    /// Status and word, and that nothing of the inside is in what is said.
+    fn said(problem: &Problem) -> (u16, &'static str) {
+        let found = (problem.0.status.as_u16(), problem.code());
+        let text = format!("{} {:?} {:?}", problem.0.detail, problem.0.hint, problem.0.more);
+        assert!(!text.contains(SECRET), "{text}");
+        found
+    }
+
+    #[test]
+    fn what_the_authority_refuses_has_a_word() {
+        let at = Timestamp::from_secs(1);
+        let name = || "alice".to_owned();
+        for (error, expected) in [
+            (authority::Error::InviteUnknown, (403, "invite_unknown")),
+            (authority::Error::InviteUsed, (403, "invite_used")),
+            (authority::Error::InviteExpired(at), (403, "invite_expired")),
+            (authority::Error::InviteWithdrawn, (403, "invite_withdrawn")),
+            (authority::Error::NameTaken(name()), (409, "name_taken")),
+            (authority::Error::NotFirst, (409, "name_taken")),
+            (authority::Error::Known, (409, "certificate_known")),
+            (authority::Error::WasRevoked, (409, "certificate_revoked")),
+            (authority::Error::NoSuchClient(name()), (404, "no_such_client")),
+            (authority::Error::NoSuchCertificate, (404, "no_such_certificate")),
+            (authority::Error::ClientOver(name()), (403, "client_revoked")),
+            (authority::Error::NotYours, (403, "not_owner")),
+            (authority::Error::IsCa, (400, "bad_request")),
+            (authority::Error::Name(name()), (400, "bad_request")),
+            (authority::Error::Reason(6), (400, "bad_request")),
+            (authority::Error::Lifetime("too long"), (400, "bad_request")),
+            (authority::Error::Request(pki::request::Error::Sha1), (400, "bad_signing_request")),
+        ] {
+            let detail = error.to_string();
+            let problem = Problem::from(error);
+            assert!(problem.0.detail.contains(&detail) && problem.cause().is_none(), "{problem}");
+            assert_eq!(said(&problem), expected, "{detail}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_fails_inside_is_for_the_log_alone() {
+        let task = tokio::spawn(std::future::pending::<()>());
+        task.abort();
+        let ended = task.await.expect_err("broken off");
+        let key = Key::generate(Algorithm::P256).expect("a key");
+        let bundle = pki::pkcs12::bundle(&key, &[b"none".to_vec()], "alice", "secret").expect_err("no certificate");
+        let at = Timestamp::from_secs(1);
+        for error in [
+            authority::Error::Sign(pki::ca::Error::ServerName(SECRET.to_owned())),
+            authority::Error::Certificate(pki::certificate::Error::Damaged),
+            authority::Error::RevocationList(pki::crl::Error::Serial(SECRET.to_owned())),
+            authority::Error::Ocsp(pki::ocsp::Error::Malformed),
+            authority::Error::Bundle(bundle),
+            authority::Error::Key(pki::key::Error::Damaged),
+            authority::Error::Missing(path()),
+            authority::Error::File { path: path(), source: SECRET.into() },
+            authority::Error::Io { what: "write", path: path(), source: io(std::io::ErrorKind::PermissionDenied) },
+            authority::Error::OtherCa { path: path(), known: "a".to_owned(), found: "b".to_owned() },
+            authority::Error::Over { path: path(), at },
+            authority::Error::NotYet { path: path(), at },
+            authority::Error::NoPassphrase(path()),
+            authority::Error::Store(store::Error::Damaged(SECRET.to_owned())),
+            authority::Error::Audit(audit::Error::Write { path: path(), source: io(std::io::ErrorKind::Other) }),
+            authority::Error::Random(units::Error::Random),
+            authority::Error::BrokenOff(ended),
+        ] {
+            let problem = Problem::from(error);
+            assert!(problem.cause().is_some_and(|cause| !cause.is_empty()), "{problem}: the log says why");
+            assert_eq!(said(&problem), (500, "internal"));
+        }
+    }
+
+    #[test]
+    fn work_that_will_not_do_is_told_why() {
+        for refused in [Refused::Token, Refused::Expired, Refused::TooEasy, Refused::Wrong, Refused::Spent] {
+            let problem = Problem::from(refused);
+            assert_eq!(problem.0.hint, Some(refused.to_string()));
+            assert_eq!(said(&problem), (400, "pow_failed"));
+        }
+    }
+
+    #[test]
+    fn what_the_store_refuses_has_a_word() {
+        use store::Error as S;
+        for (error, expected) in [
+            (S::TooLarge { limit: 1 }, (413, "too_large")),
+            (S::Full { capacity: 1 }, (507, "storage_full")),
+            (S::NoSpace(SECRET.into()), (507, "storage_full")),
+            (S::Length { declared: 2, came: 1 }, (400, "interrupted")),
+            (S::Ended, (410, "gone")),
+            (S::Replaced, (409, "replaced")),
+            (S::Unwanted, (400, "bad_request")),
+            (S::NotWritten, (503, "unavailable")),
+            (S::Closed, (503, "unavailable")),
+            (S::NoId, (503, "unavailable")),
+            (S::Damaged(SECRET.to_owned()), (500, "internal")),
+        ] {
+            let what = error.to_string();
+            assert_eq!(said(&Problem::from(error)), expected, "{what}");
+        }
+        assert_eq!(said(&Problem::not_ready(&S::Closed)), (503, "unavailable"));
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_count_is_told_why() {
+        let at = Timestamp::from_secs(1);
+        for (standing, expected) in [
+            (Standing::Revoked { at }, (403, "certificate_revoked")),
+            (Standing::Expired { not_after: at }, (403, "certificate_expired")),
+            (Standing::NotYet { not_before: at }, (403, "certificate_not_yet_valid")),
+            (Standing::Unknown, (403, "certificate_unknown")),
+        ] {
+            assert_eq!(said(&Problem::certificate(&standing)), expected);
+        }
+    }
+}

@@ -187,9 +187,29 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("missing.crt");
         let error = Identity::from_files(&path, &path).expect_err("no such file");
+        assert!(matches!(error, Error::Pem { .. }));
         assert!(error.to_string().contains("missing.crt"), "{error}");
         std::fs::write(&path, "not pem").expect("written");
         let error = Identity::from_files(&path, &path).expect_err("no certificate");
         assert!(matches!(error, Error::NoCertificate { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused_and_the_old_ones_stay() {
+        use pki::key::{Algorithm, Key};
+        let now = time::OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("a time");
+        let [key, other] = [(); 2].map(|()| Key::generate(Algorithm::P256).expect("a key"));
+        let certificate = pki::certificate::self_signed_client(&key, "me", now, 30).expect("a certificate");
+        let identity = |key: &Key| Identity {
+            chain: vec![CertificateDer::from(certificate.der().to_vec())],
+            key: PrivateKeyDer::from_pem_slice(key.to_pem().as_bytes()).expect("a key"),
+            ocsp: None,
+        };
+        let refused = Terminator::new(identity(&other), ClientCertificate::Optional).err();
+        assert!(matches!(refused, Some(Error::Tls(_))), "{refused:?}");
+        let terminator = Terminator::new(identity(&key), ClientCertificate::Optional).expect("its own key");
+        let before = terminator.current();
+        assert!(matches!(terminator.replace(identity(&other)), Err(Error::Tls(_))));
+        assert!(Arc::ptr_eq(&before, &terminator.current()));
     }
 }

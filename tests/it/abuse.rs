@@ -338,6 +338,7 @@ async fn f12_the_same_paste_is_taken_three_times_an_hour() {
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS, "from wherever it comes");
     assert_eq!(number(&refused, "retry-after"), 3600);
     let json: serde_json::Value = refused.json().await.expect("JSON");
+    assert_eq!(json["code"], "duplicate");
     assert_eq!(json["error"], "Duplicate content rate limit exceeded");
     assert_eq!((&json["count"], &json["window_seconds"]), (&3.into(), &3600.into()));
     assert_eq!(nobody.try_upload("", "spam").await.status(), StatusCode::TOO_MANY_REQUESTS, "also as a file");
@@ -378,6 +379,7 @@ async fn f13_what_is_too_regular_is_refused_whoever_brings_it() {
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         let json: serde_json::Value = response.json().await.expect("JSON");
         assert_eq!((&json["error"], &json["min_entropy"]), (&"Content entropy too low".into(), &7.0.into()));
+        assert_eq!(json["code"], "low_entropy");
         let entropy = json["entropy"].as_f64().expect("a number");
         assert!((3.0..4.5).contains(&entropy) && json["hint"].is_string(), "{json}");
     }

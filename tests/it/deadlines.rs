@@ -61,7 +61,7 @@ async fn a_body_that_stops_coming_leaves_nothing() {
     let head = b"POST /api/upload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nhalf of it";
     tls.write_all(head).await.expect("written");
     let answer = String::from_utf8_lossy(&closed(&mut tls).await).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("\"stalled\""), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("\"code\":\"stalled\""), "{answer}");
     app.close().await;
 }
 

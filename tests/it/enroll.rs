@@ -60,7 +60,8 @@ async fn bad_invites_are_refused_with_the_reason() {
     let never = Secret::random().expect("random bytes");
     expect_problem(enroll(&app, &never, &csr()).await, 403, "invite_unknown").await;
     let without = app.anonymous().request(Method::POST, "/pki/enroll").body(csr()).send().await.expect("answered");
-    expect_problem(without, 401, "unauthenticated").await;
+    let problem = expect_problem(without, 401, "unauthenticated").await;
+    assert_eq!(problem.detail, "enrolling needs an invite: Authorization: Invite SECRET");
     app.close().await;
 }
 
@@ -100,7 +101,9 @@ async fn admins_invite_list_and_withdraw_over_the_api() {
     assert_eq!(bob.status(Method::GET, "/api/links").await, StatusCode::OK);
     let second: api::MadeInvite = make(serde_json::json!({"name": "carol"})).await.json().await.expect("an invite");
     let path = format!("/pki/invites/{}", second.id);
-    assert_eq!(admin.status(Method::DELETE, &path).await, StatusCode::OK);
+    let withdrawn = admin.request(Method::DELETE, &path).send().await.expect("answered");
+    assert_eq!(withdrawn.status(), StatusCode::OK);
+    assert!(withdrawn.text().await.expect("text").contains("the invite was withdrawn"));
     let late = enroll(&app, &Secret::from_given(second.secret), &csr()).await;
     expect_problem(late, 403, "invite_withdrawn").await;
     let text = admin.get("/pki/invites").await.text().await.expect("text");

@@ -96,7 +96,9 @@ async fn who_has_neither_is_asked_for_a_password() {
     for caller in [app.anonymous(), Caller::new(&app, Some(stranger))] {
         let answer = caller.request(Method::POST, ENROLL).body(request().1).send().await.expect("answered");
         assert!(answer.headers()["www-authenticate"].to_str().expect("text").starts_with("Basic realm="));
-        expect_problem(answer, 401, "unauthenticated").await;
+        let problem = expect_problem(answer, 401, "unauthenticated").await;
+        let whole = "enrolling needs an invite: its secret is the password, the user name can be any";
+        assert_eq!(problem.detail, whole);
     }
     let answer = app.anonymous().request(Method::POST, REENROLL).body(request().1).send().await.expect("answered");
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);

@@ -116,6 +116,11 @@ async fn f4_files_take_new_content_too() {
     expect_problem(answer, 409, "read_once").await;
     let stats: api::Stats = alice.get("/api/stats").await.json().await.expect("stats");
     assert_eq!((stats.links, stats.link_bytes), (2, 10));
+    let wish = serde_json::json!({"url": "https://elsewhere.example/"});
+    let short = alice.request(Method::POST, "/api/shorten").json(&wish).send().await.expect("answered");
+    let short: api::Link = short.json().await.expect("a link");
+    let answer = send(&alice, Method::PUT, &format!("/api/links/{}/content", short.id), "bytes").await;
+    expect_problem(answer, 409, "no_content").await;
     app.close().await;
 }
 

@@ -86,6 +86,8 @@ async fn is_nobody(app: &TestApp, headers: &str) {
         assert_eq!((me.tier, me.name.as_deref(), me.proof.as_str()), (Tier::Anonymous, None, "none"), "{headers}");
     } else {
         assert!(matches!(status, 400 | 431), "{headers}: {status} {body}");
+        // What is no HTTP at all is refused before anybody reads who it is from.
+        assert!(body.is_empty() || body.contains("\"code\":\"identity_header\""), "{headers}: {body}");
     }
 }
 

@@ -29,6 +29,7 @@ mod owners;
 mod planted;
 mod proxied;
 mod publish;
+mod refusals;
 mod register;
 mod renewal;
 mod takeover;

@@ -4,7 +4,7 @@ use pki::key::{Algorithm, Key};
 use pki::request::{self, Request};
 use time::Duration;
 
-use crate::{World, content, publication, refusal};
+use crate::{World, assert_content, assert_refused, publication};
 
 const ALL: [Algorithm; 5] =
     [Algorithm::P256, Algorithm::P384, Algorithm::P521, Algorithm::Ed25519, Algorithm::Rsa(2048)];
@@ -22,10 +22,10 @@ fn chains_verify_for_their_purpose_and_no_other() {
         world.write("client.pem", world.client(&key(Algorithm::P256), "alice").to_pem());
         world.write("server.pem", world.server(&key(Algorithm::P256), &["localhost", "127.0.0.1", "::1"]).to_pem());
         let verify = |purpose, leaf| [&CHAIN[..], &["issuing.pem", "-purpose", purpose, leaf]].concat();
-        content(&verify("sslclient", "client.pem"), world.folder.path());
-        content(&verify("sslserver", "server.pem"), world.folder.path());
-        refusal(&verify("sslserver", "client.pem"), world.folder.path());
-        refusal(&verify("sslclient", "server.pem"), world.folder.path());
+        assert_content(&verify("sslclient", "client.pem"), world.folder.path());
+        assert_content(&verify("sslserver", "server.pem"), world.folder.path());
+        assert_refused(&verify("sslserver", "client.pem"), world.folder.path());
+        assert_refused(&verify("sslclient", "server.pem"), world.folder.path());
     }
 }
 
@@ -40,11 +40,14 @@ fn every_kind_of_client_key_is_certified_as_it_is() {
         world.write("request.pem", &request);
         world.write("key.pem", key.to_pem().as_bytes());
         world.write("client.pem", certificate.expect("a certificate").to_pem());
-        let said = content(&["req", "-in", "request.pem", "-verify", "-noout"], world.folder.path());
+        let said = assert_content(&["req", "-in", "request.pem", "-verify", "-noout"], world.folder.path());
         assert!(said.contains("verify OK"), "{algorithm}: {said}");
-        content(&[&CHAIN[..], &["issuing.pem", "-purpose", "sslclient", "client.pem"]].concat(), world.folder.path());
-        let of_key = content(&["pkey", "-in", "key.pem", "-pubout"], world.folder.path());
-        let of_certificate = content(&["x509", "-in", "client.pem", "-noout", "-pubkey"], world.folder.path());
+        assert_content(
+            &[&CHAIN[..], &["issuing.pem", "-purpose", "sslclient", "client.pem"]].concat(),
+            world.folder.path(),
+        );
+        let of_key = assert_content(&["pkey", "-in", "key.pem", "-pubout"], world.folder.path());
+        let of_certificate = assert_content(&["x509", "-in", "client.pem", "-noout", "-pubkey"], world.folder.path());
         assert_eq!(of_key, of_certificate, "{algorithm}");
     }
 }
@@ -54,7 +57,7 @@ fn requests_made_by_openssl_are_judged() {
     let world = World::new(Algorithm::P256, &[]);
     let new = |kind: &[&str], more: &[&str]| {
         let all = ["req", "-new", "-nodes", "-keyout", "k.pem", "-out", "r.pem", "-subj", "/O=x/CN=carol"];
-        content(&[&all[..], kind, more].concat(), world.folder.path());
+        assert_content(&[&all[..], kind, more].concat(), world.folder.path());
         Request::from_pem(&std::fs::read_to_string(world.path("r.pem")).expect("read"))
     };
     let p256 = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
@@ -64,8 +67,8 @@ fn requests_made_by_openssl_are_judged() {
         assert_eq!((judged.key().algorithm(), judged.common_name()), (Algorithm::P256, Some("carol")));
         let certificate = world.issuing.client(judged.key(), "carol", crate::YEAR, &publication(), world.now);
         world.write("client.pem", certificate.expect("a certificate").to_pem());
-        let of_key = content(&["pkey", "-in", "k.pem", "-pubout"], world.folder.path());
-        assert_eq!(content(&["x509", "-in", "client.pem", "-noout", "-pubkey"], world.folder.path()), of_key);
+        let of_key = assert_content(&["pkey", "-in", "k.pem", "-pubout"], world.folder.path());
+        assert_eq!(assert_content(&["x509", "-in", "client.pem", "-noout", "-pubkey"], world.folder.path()), of_key);
     }
     for (kind, good) in [
         (&["-newkey", "rsa:2048"][..], true),
@@ -81,6 +84,10 @@ fn requests_made_by_openssl_are_judged() {
     ] {
         assert_eq!(new(kind, &[]).is_ok(), good, "{kind:?}");
     }
+    let sha1 = new(&["-newkey", "rsa:2048", "-sha1"], &[]);
+    assert!(matches!(sha1, Err(request::Error::Sha1)), "{sha1:?}");
+    let weak = new(&["-newkey", "rsa:1024"], &[]);
+    assert!(matches!(weak, Err(request::Error::Key(pki::key::Error::Weak(_)))), "{weak:?}");
     for (wish, good) in [
         ("basicConstraints=CA:TRUE", false),
         ("basicConstraints=CA:FALSE", true),
@@ -99,7 +106,7 @@ fn certificates_say_what_their_profile_says() {
     let world = World::new(Algorithm::P256, &["example.org"]);
     world.write("client.pem", world.client(&key(Algorithm::P256), "älice").to_pem());
     world.write("server.pem", world.server(&key(Algorithm::P256), &["drop.example.org", "10.0.0.7"]).to_pem());
-    let text = |file| content(&["x509", "-in", file, "-noout", "-text"], world.folder.path());
+    let text = |file| assert_content(&["x509", "-in", file, "-noout", "-text"], world.folder.path());
     let root = text("root.pem");
     for fact in ["CA:TRUE, pathlen:1", "X509v3 Basic Constraints: critical", "Certificate Sign, CRL Sign"] {
         assert!(root.contains(fact), "{fact} in {root}");
@@ -155,10 +162,10 @@ fn revocation_lists_are_believed() {
         let both = [issuing, root].map(|der| pki::pem::encode("X509 CRL", &der)).concat();
         world.write("lists.pem", &both);
         let with_lists = ["issuing.pem", "-crl_check_all", "-CRLfile", "lists.pem"];
-        content(&[&CHAIN[..], &with_lists, &["good.pem"]].concat(), world.folder.path());
-        let said = refusal(&[&CHAIN[..], &with_lists, &["bad.pem"]].concat(), world.folder.path());
+        assert_content(&[&CHAIN[..], &with_lists, &["good.pem"]].concat(), world.folder.path());
+        let said = assert_refused(&[&CHAIN[..], &with_lists, &["bad.pem"]].concat(), world.folder.path());
         assert!(said.contains("certificate revoked"), "{said}");
-        let text = content(&["crl", "-in", "lists.pem", "-noout", "-text"], world.folder.path());
+        let text = assert_content(&["crl", "-in", "lists.pem", "-noout", "-text"], world.folder.path());
         for fact in ["Key Compromise", "X509v3 CRL Number", "X509v3 Issuing Distribution Point: critical"] {
             assert!(text.contains(fact), "{fact} in {text}");
         }
@@ -176,9 +183,9 @@ fn names_outside_the_constraints_are_not_believed() {
         world.write("server.pem", world.server(&key(Algorithm::P256), names).to_pem());
         let verify = [&CHAIN[..], &["issuing.pem", "-purpose", "sslserver", "server.pem"]].concat();
         if believed {
-            content(&verify, world.folder.path());
+            assert_content(&verify, world.folder.path());
         } else {
-            assert!(refusal(&verify, world.folder.path()).contains("permitted subtree violation"), "{names:?}");
+            assert!(assert_refused(&verify, world.folder.path()).contains("permitted subtree violation"), "{names:?}");
         }
     }
 }
@@ -190,8 +197,8 @@ fn self_signed_certificates_are_whole() {
         let key = key(algorithm);
         let certificate = self_signed_client(&key, "me", world.now, 365).expect("a certificate");
         world.write("self.pem", certificate.to_pem());
-        content(&["verify", "-CAfile", "self.pem", "-purpose", "sslclient", "self.pem"], world.folder.path());
-        let text = content(&["x509", "-in", "self.pem", "-noout", "-text", "-serial"], world.folder.path());
+        assert_content(&["verify", "-CAfile", "self.pem", "-purpose", "sslclient", "self.pem"], world.folder.path());
+        let text = assert_content(&["x509", "-in", "self.pem", "-noout", "-text", "-serial"], world.folder.path());
         let facts = certificate.facts().expect("facts");
         assert!(text.contains(&format!("serial={}", facts.serial_hex.to_uppercase())), "{text}");
         assert!(text.contains("TLS Web Client Authentication") && text.contains("CA:FALSE"), "{text}");
@@ -209,7 +216,7 @@ fn sealed_keys_open_with_openssl() {
     world.write("sealed.pem", key.to_encrypted_pem(b"correct horse").expect("sealed").as_bytes());
     world.write("plain.pem", key.to_pem().as_bytes());
     let opened =
-        content(&["pkey", "-in", "sealed.pem", "-passin", "pass:correct horse", "-pubout"], world.folder.path());
-    assert_eq!(opened, content(&["pkey", "-in", "plain.pem", "-pubout"], world.folder.path()));
-    refusal(&["pkey", "-in", "sealed.pem", "-passin", "pass:battery", "-pubout"], world.folder.path());
+        assert_content(&["pkey", "-in", "sealed.pem", "-passin", "pass:correct horse", "-pubout"], world.folder.path());
+    assert_eq!(opened, assert_content(&["pkey", "-in", "plain.pem", "-pubout"], world.folder.path()));
+    assert_refused(&["pkey", "-in", "sealed.pem", "-passin", "pass:battery", "-pubout"], world.folder.path());
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::samples::{Kind, Sample, all};
-use crate::{World, content};
+use crate::{World, assert_content};
 
 /// Where its programs are: in the folder `PKILINT` names, else where `.ci/run` puts them.
 fn folder() -> PathBuf {
@@ -143,7 +143,7 @@ fn the_linter_finds_what_is_wrong() {
     let make = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"];
     let wrong = ["-addext", "basicConstraints=CA:FALSE", "-addext", "keyUsage=keyCertSign"];
     let files = ["-keyout", "wrong.key", "-out", "wrong.pem"];
-    content(&[&make[..], &wrong, &files].concat(), world.folder.path());
+    assert_content(&[&make[..], &wrong, &files].concat(), world.folder.path());
     let pem = std::fs::read_to_string(world.path("wrong.pem")).expect("read");
     let found = findings(&[Job { name: "wrong", program: "lint_pkix_cert", arguments: &[], pem: &pem }]);
     assert!(found.iter().flatten().any(|code| code == "pkix.ee_certificate_keycertsign_keyusage_set"), "{found:?}");

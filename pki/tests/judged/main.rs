@@ -80,7 +80,7 @@ fn openssl(arguments: &[&str], folder: &Path) -> Output {
 }
 
 /// What openssl said, if it was content.
-fn content(arguments: &[&str], folder: &Path) -> String {
+fn assert_content(arguments: &[&str], folder: &Path) -> String {
     let output = openssl(arguments, folder);
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "openssl {arguments:?}: {said}");
@@ -88,7 +88,7 @@ fn content(arguments: &[&str], folder: &Path) -> String {
 }
 
 /// What openssl said, if it was not content.
-fn refusal(arguments: &[&str], folder: &Path) -> String {
+fn assert_refused(arguments: &[&str], folder: &Path) -> String {
     let output = openssl(arguments, folder);
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!output.status.success(), "openssl {arguments:?} was content: {said}");

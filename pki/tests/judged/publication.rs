@@ -6,7 +6,7 @@ use pki::ocsp::{self, Failure, Request, Status};
 use pki::pkcs7;
 use time::Duration;
 
-use crate::{World, content, openssl};
+use crate::{World, assert_content, openssl};
 
 fn serial(certificate: &pki::certificate::Certificate) -> String {
     certificate.facts().expect("facts").serial_hex
@@ -23,7 +23,7 @@ fn responses_are_believed() {
         }
         let ask = ["ocsp", "-issuer", "issuing.pem", "-CAfile", "root.pem"];
         let about = ["-cert", "good.pem", "-cert", "bad.pem", "-sha256", "-cert", "strange.pem"];
-        content(&[&ask[..], &about, &["-nonce", "-reqout", "request.der"]].concat(), world.folder.path());
+        assert_content(&[&ask[..], &about, &["-nonce", "-reqout", "request.der"]].concat(), world.folder.path());
         let request = Request::from_der(&std::fs::read(world.path("request.der")).expect("read")).expect("a request");
         assert!(request.asked().iter().all(|asked| asked.is_of(&world.issuing) && !asked.is_of(&world.root)));
         let statuses: Vec<Status> = request
@@ -46,7 +46,7 @@ fn responses_are_believed() {
         world.write("response.der", response.expect("a response"));
         // -no_nonce: do not add another nonce to the one in the request.
         let given = ["-respin", "response.der", "-reqin", "request.der", "-no_nonce"];
-        let said = content(&[&ask[..], &about, &given].concat(), world.folder.path());
+        let said = assert_content(&[&ask[..], &about, &given].concat(), world.folder.path());
         for fact in [
             "Response verify OK",
             "good.pem: good",
@@ -81,7 +81,7 @@ fn a_damaged_request_is_refused_or_read_but_never_more() {
     let key = Key::generate(Algorithm::P256).expect("a key");
     world.write("client.pem", world.client(&key, "alice").to_pem());
     let ask = ["ocsp", "-issuer", "issuing.pem", "-cert", "client.pem", "-reqout", "request.der"];
-    content(&ask, world.folder.path());
+    assert_content(&ask, world.folder.path());
     let der = std::fs::read(world.path("request.der")).expect("read");
     for at in 0..der.len() {
         assert!(Request::from_der(&der[..at]).is_err(), "cut at {at}");
@@ -100,9 +100,9 @@ fn certificates_in_pkcs7_are_read() {
     let world = World::new(Algorithm::P256, &[]);
     let both = [world.issuing.certificate().der(), world.root.certificate().der()];
     world.write("both.p7", pkcs7::certificates(&both));
-    let said = content(&["pkcs7", "-inform", "DER", "-in", "both.p7", "-print_certs"], world.folder.path());
+    let said = assert_content(&["pkcs7", "-inform", "DER", "-in", "both.p7", "-print_certs"], world.folder.path());
     assert_eq!(said.matches("BEGIN CERTIFICATE").count(), 2, "{said}");
-    content(&["cms", "-cmsout", "-inform", "DER", "-in", "both.p7", "-noout", "-print"], world.folder.path());
+    assert_content(&["cms", "-cmsout", "-inform", "DER", "-in", "both.p7", "-noout", "-print"], world.folder.path());
 }
 
 #[test]
@@ -118,7 +118,9 @@ fn a_list_of_100_000_is_made_in_seconds() {
     let took = started.elapsed();
     assert!(took < std::time::Duration::from_secs(20), "{took:?}, without optimisation");
     world.write("list.der", &der);
-    let said =
-        content(&["crl", "-inform", "DER", "-in", "list.der", "-noout", "-CAfile", "issuing.pem"], world.folder.path());
+    let said = assert_content(
+        &["crl", "-inform", "DER", "-in", "list.der", "-noout", "-CAfile", "issuing.pem"],
+        world.folder.path(),
+    );
     assert!(said.contains("verify OK"), "{said}");
 }

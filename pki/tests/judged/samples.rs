@@ -8,7 +8,7 @@ use pki::key::{Algorithm, Key};
 use pki::ocsp::{self, Request, Status};
 use time::Duration;
 
-use crate::{World, content, publication};
+use crate::{World, assert_content, publication};
 
 /// What a sample is, which decides what it is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,14 +106,14 @@ fn plain(name: &str) -> String {
 fn rsa_by_openssl(bits: u32) -> Key {
     let folder = tempfile::tempdir().expect("a folder");
     let bits = format!("rsa_keygen_bits:{bits}");
-    Key::from_pem(&content(&["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", &bits], folder.path()))
+    Key::from_pem(&assert_content(&["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", &bits], folder.path()))
         .expect("a key")
 }
 
 fn response(world: &World, key: &Key, status: Status) -> Vec<u8> {
     world.write("asked.pem", world.client(key, "alice").to_pem());
     let ask = ["ocsp", "-issuer", "issuing.pem", "-cert", "asked.pem", "-reqout", "request.der"];
-    content(&ask, world.folder.path());
+    assert_content(&ask, world.folder.path());
     let request = Request::from_der(&std::fs::read(world.path("request.der")).expect("read")).expect("a request");
     let until = world.now + Duration::hours(1);
     ocsp::respond(&world.issuing, &request, &[status], world.now, until, world.now).expect("a response")

@@ -13,6 +13,7 @@ use crate::clock::{Manual, System};
 mod audit_log;
 mod certificates;
 mod invites;
+mod refusals;
 mod responder;
 mod revocation;
 mod rotation;
