@@ -13,6 +13,10 @@ use tempfile::TempDir;
 
 use planted::{plant_content, plant_invites, plant_keys, plant_storage};
 
+#[path = "operations/browser.rs"]
+mod browser;
+#[path = "operations/chromium.rs"]
+mod chromium;
 #[path = "operations/deployed.rs"]
 mod deployed;
 mod planted;
