@@ -1,7 +1,7 @@
 //! A server of a test's own.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -194,20 +194,12 @@ impl TestApp {
         Caller::new(self, None)
     }
 
-    /// Files under `files/`, temporary ones included.
-    pub fn files(&self) -> Vec<std::path::PathBuf> {
-        fn walk(folder: &Path, into: &mut Vec<std::path::PathBuf>) {
-            let Ok(entries) = std::fs::read_dir(folder) else { return };
-            for entry in entries.flatten() {
-                if entry.path().is_dir() { walk(&entry.path(), into) } else { into.push(entry.path()) }
-            }
-        }
-        let mut all = Vec::new();
-        walk(&self.folder.path().join("files"), &mut all);
-        all
+    /// Files under `files/`, temporary ones included. What is deleted after an answer may still be there.
+    pub fn files(&self) -> Vec<PathBuf> {
+        files(self.folder.path())
     }
 
-    /// Stops the server and hands back what it stood on.
+    /// Stops the server, which waits for what it deletes after it has answered, and hands back what it stood on.
     pub async fn stop(mut self) -> (TempDir, Manual) {
         assert!(self.running.take().expect("running").stop().await, "connections were cut off");
         plant_storage(self.folder.path());
@@ -223,7 +215,7 @@ impl TestApp {
         let config = store::Config { path: self.folder.path().to_owned(), max_file_size: 1, max_storage: 1 };
         let next = Store::open(config, Arc::new(self.clock.clone())).await.expect("opened again");
         next.sweep().await.expect("swept");
-        assert_eq!(self.files(), Vec::<std::path::PathBuf>::new(), "bytes are left");
+        assert_eq!(self.files(), Vec::<PathBuf>::new(), "bytes are left");
         self.clock.advance(Duration::from_secs(100 * 24 * 3600));
         next.sweep().await.expect("swept");
         let rows = rusqlite::Connection::open(self.folder.path().join("links.db")).expect("opened");
@@ -239,6 +231,19 @@ impl Drop for TestApp {
             self.log.check();
         }
     }
+}
+
+/// Files under `files/` of a storage folder, temporary ones included.
+pub fn files(storage: &Path) -> Vec<PathBuf> {
+    fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
+        let Ok(entries) = std::fs::read_dir(folder) else { return };
+        for entry in entries.flatten() {
+            if entry.path().is_dir() { walk(&entry.path(), into) } else { into.push(entry.path()) }
+        }
+    }
+    let mut all = Vec::new();
+    walk(&storage.join("files"), &mut all);
+    all
 }
 
 /// What an operator gets who says nothing, but without work; what is told to have some has little.

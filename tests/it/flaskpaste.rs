@@ -6,7 +6,7 @@ use ddrop::server::Pastes;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::app::{Setup, TestApp};
+use crate::app::{Setup, TestApp, files};
 use crate::caller::{Caller, Credentials, expect_problem};
 use crate::planted::plant_content;
 
@@ -95,8 +95,9 @@ async fn f1_no_content_is_no_paste() {
     }
     let empty = new(&alice, "{\"content\": \"\"}").header("content-type", "application/json");
     expect_problem(sent(empty).await, 400, "empty").await;
-    // A refused upload is answered before its bytes are deleted; that they are, `close` sees.
-    app.close().await;
+    // A refused upload is answered before its bytes are deleted; no sweeper has to do that.
+    let (folder, _) = app.stop().await;
+    assert!(files(folder.path()).is_empty(), "{:?}", files(folder.path()));
 }
 
 #[tokio::test]
@@ -230,11 +231,8 @@ async fn f15_pastes_have_limits_of_their_own() {
         expect_problem(sent(new(who, "x".repeat(limit + 1))).await, 413, "too_large").await;
     }
     // A refused upload is answered before its bytes are deleted.
-    while app.files().len() > 9 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(app.files().len(), 9, "and of those that were too large nothing is left");
-    app.close().await;
+    let (folder, _) = app.stop().await;
+    assert_eq!(files(folder.path()).len(), 9, "and of those that were too large nothing is left");
 }
 
 #[tokio::test]
