@@ -11,7 +11,6 @@ use axum::response::{IntoResponseParts, ResponseParts};
 
 use super::App;
 use super::authenticate::{Asking, refusal};
-use super::metrics::word;
 use super::problem::Problem;
 use crate::abuse::{Limited, Look, Refusal, Refused, Shown, Standing, Unfit};
 use crate::access::{self, Create, Permit};
@@ -172,7 +171,7 @@ impl Incoming {
             },
             other => {
                 let link = other?;
-                metrics.created.one(word(link.kind));
+                metrics.created(&link);
                 Ok(link)
             }
         }

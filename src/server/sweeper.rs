@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::problem::chain;
+use crate::link::Kind;
 use crate::store::{Store, Swept};
 
 pub(super) async fn sweep(app: App, closing: CancellationToken) {
@@ -23,7 +24,10 @@ pub(super) async fn sweep(app: App, closing: CancellationToken) {
             swept = sweeping => match swept {
                 Ok(swept) if swept == Swept::default() => {}
                 Ok(swept) => {
-                    app.metrics().deleted.add("expired", swept.expired);
+                    let files = swept.expired.saturating_sub(swept.pastes + swept.urls);
+                    for (kind, many) in [(Kind::File, files), (Kind::Paste, swept.pastes), (Kind::Url, swept.urls)] {
+                        app.metrics().ended(kind, "expired", many);
+                    }
                     tracing::info!(?swept, "swept");
                 }
                 Err(error) => tracing::error!(error = chain(&error), "sweep failed; it is tried again"),

@@ -46,7 +46,8 @@ pub(super) struct Burning {
 
 impl Burning {
     pub(super) fn new(inner: Arc<Inner>, link: &Link) -> Self {
-        Self { inner, doomed: Some(ledger::Doomed { id: link.id.clone(), blob: link.blob.clone() }) }
+        let doomed = ledger::Doomed { id: link.id.clone(), kind: link.kind, blob: link.blob.clone() };
+        Self { inner, doomed: Some(doomed) }
     }
 }
 

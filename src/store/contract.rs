@@ -211,7 +211,7 @@ async fn bytes_are_replaced_at_once(links: &dyn Links) {
     };
     let with = replacement().await;
     let (new, old) = links.replace(with.clone(), at(10)).await.expect("written").expect("it lives");
-    assert_eq!(old, Doomed { id: with.pending.clone(), blob: link.blob.clone() });
+    assert_eq!(old, Doomed { id: with.pending.clone(), kind: link.kind, blob: link.blob.clone() });
     let expected = Link { blob: with.blob.clone(), mime: with.mime, size: 25, sha256: with.sha256, ..link.clone() };
     assert_eq!(new, expected.touched(at(10)));
     assert_eq!(links.find(&link.id).await.expect("read").expect("a row").link, new);

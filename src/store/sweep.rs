@@ -4,13 +4,17 @@ use std::time::{Duration, Instant};
 
 use super::ledger::{Doomed, Phase, Writer};
 use super::{Error, REMEMBERED, Store};
-use crate::link::LinkId;
+use crate::link::{Kind, LinkId};
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Links whose time was over.
     pub expired: u64,
+    /// Pastes among them.
+    pub pastes: u64,
+    /// Short URLs among them.
+    pub urls: u64,
     /// Uploads that were never finished.
     pub abandoned: u64,
     /// Files under `files/` nothing referred to.
@@ -94,6 +98,11 @@ impl Store {
             for doomed in &overdue {
                 self.inner.cache.forget(&doomed.id);
                 swept.expired += 1;
+                match doomed.kind {
+                    Kind::File => {}
+                    Kind::Paste => swept.pastes += 1,
+                    Kind::Url => swept.urls += 1,
+                }
             }
             pace.pause().await;
         }

@@ -65,7 +65,7 @@ async fn f34_what_happens_is_counted() {
     assert_eq!(grew("ddrop_links_created_total{kind=\"file\"}"), 2.0);
     assert_eq!(grew("ddrop_links_created_total{kind=\"paste\"}"), 1.0);
     assert_eq!(grew("ddrop_links_accessed_total{kind=\"file\"}"), 1.0);
-    assert_eq!(grew("ddrop_links_deleted_total{why=\"by_owner\"}"), 1.0);
+    assert_eq!(grew("ddrop_links_deleted_total{kind=\"file\",why=\"by_owner\"}"), 1.0);
     assert_eq!(grew("ddrop_content_refused_total{why=\"too_small\"}"), 1.0);
     assert_eq!(grew("ddrop_pow_total{result=\"missing\"}"), 1.0);
     assert_eq!(grew("ddrop_pow_total{result=\"challenge\"}"), 1.0);
@@ -83,6 +83,76 @@ async fn f34_what_happens_is_counted() {
     for secret in [link.id.as_str(), burning.id.as_str(), "alice", "127.0.0.1", "no-such-link"] {
         assert!(!after.contains(secret), "a label has {secret}");
     }
+    app.close().await;
+}
+
+#[tokio::test]
+async fn f34_short_urls_are_counted_by_how_they_are_made_followed_and_ended() {
+    let app = TestApp::start().await;
+    let (admin, alice) = (app.admin().await, app.client("alice").await);
+    let wish = serde_json::json!({ "url": "https://example.org/" });
+    let native = alice.request(Method::POST, "/api/shorten").json(&wish).send().await.expect("answered");
+    let native: ddrop::api::Link = native.json().await.expect("a link");
+    let mut short = Vec::new();
+    for _ in 0..2 {
+        let made = alice.request(Method::POST, "/paste/s").body("https://example.org/").send().await.expect("answered");
+        short.push(made.json::<ddrop::api::paste::ShortUrl>().await.expect("a short URL"));
+    }
+    for path in [format!("/{}", native.id), short[0].url.clone(), short[1].url.clone()] {
+        assert_eq!(app.anonymous().get(&path).await.status(), StatusCode::FOUND);
+        assert_eq!(app.anonymous().status(Method::HEAD, &path).await, StatusCode::FOUND, "which leads nobody there");
+    }
+    assert_eq!(app.anonymous().get(&format!("{}/info", short[0].url)).await.status(), StatusCode::OK);
+    assert_eq!(alice.status(Method::DELETE, &short[0].url).await, StatusCode::OK);
+    assert_eq!(alice.status(Method::DELETE, &short[0].url).await, StatusCode::GONE);
+    for _ in 0..2 {
+        let ended = alice.status(Method::DELETE, &format!("/api/links/{}", short[1].id)).await;
+        assert_eq!(ended, StatusCode::OK, "twice is no error, and one end");
+    }
+    let text = scrape(&admin).await;
+    let count = |sample: &str| value(&text, &format!("ddrop_links_{sample}"));
+    assert_eq!(count("created_total{kind=\"url\"}"), 3.0);
+    assert_eq!(count("accessed_total{kind=\"url\"}"), 3.0);
+    assert_eq!(count("deleted_total{kind=\"url\",why=\"by_owner\"}"), 2.0);
+    for other in [
+        "created_total{kind=\"file\"}",
+        "accessed_total{kind=\"paste\"}",
+        "deleted_total{kind=\"file\",why=\"by_owner\"}",
+    ] {
+        assert_eq!(count(other), 0.0, "{other}");
+    }
+    app.close().await;
+}
+
+#[tokio::test]
+async fn f34_what_expires_is_counted_by_its_kind() {
+    let mut setup = Setup::default();
+    setup.settings.cleanup_interval = std::time::Duration::from_millis(1);
+    let app = TestApp::with(setup).await;
+    let (admin, alice) = (app.admin().await, app.client("alice").await);
+    let wish = serde_json::json!({ "url": "https://example.org/", "ttl": "60s" });
+    for _ in 0..3 {
+        let made = alice.request(Method::POST, "/api/shorten").json(&wish).send().await.expect("answered");
+        assert_eq!(made.status(), StatusCode::CREATED);
+    }
+    for path in ["/?ttl=60s", "/api/upload?ttl=60s", "/?ttl=60s"] {
+        let made = alice.request(Method::POST, path).body(path).send().await.expect("answered");
+        assert_eq!(made.status(), StatusCode::CREATED);
+    }
+    app.clock.advance(std::time::Duration::from_secs(61));
+    let counts = async || {
+        let text = scrape(&admin).await;
+        ["file", "paste", "url"]
+            .map(|kind| value(&text, &format!("ddrop_links_deleted_total{{kind=\"{kind}\",why=\"expired\"}}")))
+    };
+    // The sweeper comes by the true time.
+    let mut now = counts().await;
+    for _ in 0..10_000 {
+        if now.iter().sum::<f64>() < 6.0 {
+            now = counts().await;
+        }
+    }
+    assert_eq!(now, [1.0, 2.0, 3.0]);
     app.close().await;
 }
 

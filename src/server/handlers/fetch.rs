@@ -87,7 +87,7 @@ pub(in crate::server) async fn answer(
             unlocked.clone_from(&link.password);
         }
         if link.kind == Kind::Url {
-            return shorten::redirect(app, who, &link, headers).await;
+            return shorten::redirect(app, who, &link, method, headers).await;
         }
         match content(app, link, method, headers, manner).await {
             Err(store::Error::Replaced) => {}

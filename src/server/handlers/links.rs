@@ -18,7 +18,7 @@ use crate::server::authenticate::{Asking, refusal};
 use crate::server::media;
 use crate::server::problem::Problem;
 use crate::server::replace::Replacing;
-use crate::store::{Paging, Stats};
+use crate::store::{Lookup, Paging, Stats};
 
 /// Links on a page when no number is asked for, and at most.
 const PAGE: (u32, u32) = (100, 1000);
@@ -167,8 +167,11 @@ pub(in crate::server) async fn expire(
 ) -> Result<JsonBody<api::Link>, Problem> {
     let id: LinkId = id.parse()?;
     let Some(link) = app.store.remembered(&id).await? else { return Err(Problem::not_found("such link")) };
+    let lives = matches!(app.store.find(&id).await?, Lookup::Live(_));
     let permit = access::manage(&who, link, app.settings.policy)?;
     let link = app.store.expire(permit).await?;
-    app.metrics().deleted.one("by_owner");
+    if lives {
+        app.metrics().ended(link.kind, "by_owner", 1);
+    }
     Ok(JsonBody(render::link(&base, &link, &who)))
 }

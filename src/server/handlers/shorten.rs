@@ -1,7 +1,7 @@
 //! Short URLs: made, and followed.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::Json;
@@ -26,6 +26,7 @@ pub(in crate::server) async fn shorten(
     let ttl = app.settings.lifetimes.resolve(asked)?;
     let target = target::parse(&wish.url, &own_hosts(&app, &base))?;
     let link = app.store.shorten(permit, target, ttl, false).await?;
+    app.metrics().created(&link);
     let body = axum::Json(render::link(&base, &link, &who));
     Ok((StatusCode::CREATED, counted, [(header::LOCATION, base.link(&link))], body).into_response())
 }
@@ -42,12 +43,17 @@ pub(in crate::server) async fn redirect(
     app: &App,
     who: &Principal,
     link: &Link,
+    method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     passwords::unlock(app, who, link, headers).await?;
     let target = link.target.as_deref().unwrap_or_default();
     let location = HeaderValue::try_from(target).map_err(|error| Problem::unreadable(&error))?;
     app.store.touch(link);
+    // Whoever asks with `HEAD` does not go there.
+    if method == Method::GET {
+        app.metrics().reading(link);
+    }
     let kept = HeaderValue::from_static("no-store");
     Ok((StatusCode::FOUND, [(header::LOCATION, location), (header::CACHE_CONTROL, kept)]).into_response())
 }

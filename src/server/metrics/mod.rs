@@ -21,11 +21,11 @@ pub(super) use text::{Gauges, MEDIA_TYPE};
 #[derive(Debug)]
 pub(super) struct Metrics {
     /// Links that were made, by kind.
-    pub(super) created: Counter,
+    created: Counter,
     /// Readings of what links lead to, by kind.
-    pub(super) accessed: Counter,
-    /// Links that ended, by why.
-    pub(super) deleted: Counter,
+    accessed: Counter,
+    /// Links that ended, by kind and why.
+    deleted: Counter,
     /// What came too often, by which limit.
     pub(super) limited: Counter,
     /// Proofs of work, by what became of them.
@@ -45,34 +45,43 @@ pub(super) struct Metrics {
     routes: RwLock<HashMap<String, Arc<Route>>>,
 }
 
-/// A count for each of a few words.
+/// A count for each of a few words, or pairs of words.
 #[derive(Debug)]
 pub(super) struct Counter {
     name: &'static str,
     help: &'static str,
-    label: &'static str,
-    values: Mutex<BTreeMap<&'static str, u64>>,
+    labels: Labels,
+    values: Mutex<BTreeMap<Words, u64>>,
 }
+
+/// The names of one label or two; the second may be empty.
+type Labels = [&'static str; 2];
+
+/// A word for each of them.
+type Words = [&'static str; 2];
 
 impl Counter {
     fn new(name: &'static str, help: &'static str, label: &'static str, words: &[&'static str]) -> Self {
-        let values = words.iter().map(|word| (*word, 0)).collect();
-        Self { name, help, label, values: Mutex::new(values) }
+        Self::of([label, ""], name, help, words.iter().map(|word| [*word, ""]))
+    }
+
+    fn of(labels: Labels, name: &'static str, help: &'static str, words: impl Iterator<Item = Words>) -> Self {
+        Self { name, help, labels, values: Mutex::new(words.map(|words| (words, 0)).collect()) }
     }
 
     /// One more of this word.
     pub(super) fn one(&self, word: &'static str) {
-        self.add(word, 1);
+        self.add([word, ""], 1);
     }
 
-    /// So many more.
-    pub(super) fn add(&self, word: &'static str, more: u64) {
+    /// So many more of these.
+    fn add(&self, words: Words, more: u64) {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let value = values.entry(word).or_default();
+        let value = values.entry(words).or_default();
         *value = value.saturating_add(more);
     }
 
-    fn snapshot(&self) -> BTreeMap<&'static str, u64> {
+    fn snapshot(&self) -> BTreeMap<Words, u64> {
         self.values.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -112,15 +121,16 @@ impl Requests {
 
 impl Metrics {
     pub(super) fn new() -> Self {
-        let kinds = &["file", "paste", "url"];
+        let kinds = &[Kind::File, Kind::Paste, Kind::Url].map(word);
+        let ends = ["burned", "by_owner", "expired"];
         Self {
             created: Counter::new("ddrop_links_created", "Links that were made.", "kind", kinds),
             accessed: Counter::new("ddrop_links_accessed", "Readings of what links lead to.", "kind", kinds),
-            deleted: Counter::new(
+            deleted: Counter::of(
+                ["kind", "why"],
                 "ddrop_links_deleted",
                 "Links that ended.",
-                "why",
-                &["burned", "by_owner", "expired"],
+                kinds.iter().flat_map(|kind| ends.map(|why| [*kind, why])),
             ),
             limited: Counter::new(
                 "ddrop_rate_limited",
@@ -169,11 +179,21 @@ impl Metrics {
         }
     }
 
+    /// A link was made.
+    pub(super) fn created(&self, link: &Link) {
+        self.created.one(word(link.kind));
+    }
+
+    /// So many links of a kind ended.
+    pub(super) fn ended(&self, kind: Kind, why: &'static str, many: u64) {
+        self.deleted.add([word(kind), why], many);
+    }
+
     /// What a link leads to is read.
     pub(super) fn reading(&self, link: &Link) {
         self.accessed.one(word(link.kind));
         if link.burn {
-            self.deleted.one("burned");
+            self.ended(link.kind, "burned", 1);
         }
     }
 
@@ -201,7 +221,7 @@ impl Drop for Open {
 }
 
 /// The word for a kind of link.
-pub(super) fn word(kind: Kind) -> &'static str {
+fn word(kind: Kind) -> &'static str {
     match kind {
         Kind::File => "file",
         Kind::Paste => "paste",

@@ -100,8 +100,9 @@ impl Metrics {
 impl Counter {
     fn write(&self, text: &mut String) {
         head(text, self.name, "counter", self.help);
-        for (word, value) in self.snapshot() {
-            sample(text, &format!("{}_total", self.name), &[(self.label, word)], value);
+        for (words, value) in self.snapshot() {
+            let pairs: Vec<_> = self.labels.into_iter().zip(words).filter(|(label, _)| !label.is_empty()).collect();
+            sample(text, &format!("{}_total", self.name), &pairs, value);
         }
     }
 }
@@ -152,6 +153,7 @@ mod tests {
     use axum::http::Method;
 
     use super::*;
+    use crate::link::Kind;
 
     #[test]
     fn seconds_are_written_exactly() {
@@ -166,12 +168,15 @@ mod tests {
     fn f34_the_text_has_what_was_counted() {
         let metrics = Metrics::new();
         metrics.created.one("file");
+        metrics.ended(Kind::Url, "expired", 2);
         metrics.request(&Method::GET, "/{id}", 200, Duration::from_millis(2));
         metrics.request(&Method::GET, "/odd\"\\", 404, Duration::from_secs(60));
         let text = metrics.text(Gauges { links: 1, link_bytes: 2, stored: 3, capacity: 4, difficulty: 20 });
         for line in [
             "ddrop_links_created_total{kind=\"file\"} 1",
             "ddrop_links_created_total{kind=\"paste\"} 0",
+            "ddrop_links_deleted_total{kind=\"url\",why=\"expired\"} 2",
+            "ddrop_links_deleted_total{kind=\"url\",why=\"burned\"} 0",
             "ddrop_http_requests_total{method=\"GET\",route=\"/{id}\",status=\"200\"} 1",
             "ddrop_http_requests_total{method=\"GET\",route=\"/odd\\\"\\\\\",status=\"404\"} 1",
             "ddrop_http_request_duration_seconds_bucket{method=\"GET\",route=\"/{id}\",le=\"0.001\"} 0",

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::list::Wanted;
@@ -62,6 +62,7 @@ pub(super) async fn shorten(
     };
     let target = target::parse(&text, &own_hosts(&app, &base))?;
     let link = app.store.shorten(permit, target, ttl, idle).await?;
+    app.metrics().created(&link);
     let url = short(&app, &link, &who);
     Ok((StatusCode::CREATED, counted, [(header::LOCATION, url.url.clone())], Json(url)).into_response())
 }
@@ -85,10 +86,11 @@ pub(super) async fn follow(
     State(app): State<App>,
     Anyone(who): Anyone,
     Path(id): Path<String>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let link = find(&app, &id).await?;
-    redirect(&app, &who, &link, &headers).await
+    redirect(&app, &who, &link, &method, &headers).await
 }
 
 /// `GET /paste/s/{id}/info`: where it leads, without going there.
@@ -110,6 +112,7 @@ pub(super) async fn delete(
     access::list(&who, app.settings.policy).map_err(|denied| refusal(&app, denied))?;
     let link = find(&app, &id).await?;
     let permit = access::manage(&who, link, app.settings.policy)?;
-    app.store.expire(permit).await?;
+    let link = app.store.expire(permit).await?;
+    app.metrics().ended(link.kind, "by_owner", 1);
     Ok(Json(Message { message: "Short URL deleted".to_owned() }))
 }

@@ -76,7 +76,7 @@ pub(super) async fn delete(
     access::list(&who, app.settings.policy).map_err(|denied| refusal(&app, denied))?;
     let link = find(&app, &id).await?;
     let permit = access::manage(&who, link, app.settings.policy)?;
-    app.store.expire(permit).await?;
-    app.metrics().deleted.one("by_owner");
+    let link = app.store.expire(permit).await?;
+    app.metrics().ended(link.kind, "by_owner", 1);
     Ok(Json(Message { message: "Paste deleted".to_owned() }))
 }

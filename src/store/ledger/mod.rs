@@ -63,6 +63,7 @@ pub(super) struct Replacement {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Doomed {
     pub(super) id: LinkId,
+    pub(super) kind: Kind,
     pub(super) blob: String,
 }
 

@@ -69,8 +69,9 @@ fn find(connection: &Connection, id: &str) -> Result<Option<Row>, Error> {
 
 fn doomed(row: &SqlRow<'_>) -> Result<Doomed, Error> {
     let id: String = row.get(0)?;
-    let blob = row.get(1)?;
-    Ok(Doomed { id: id.parse().map_err(|_| Error::Damaged(format!("the row of link {id} has no usable id")))?, blob })
+    let (blob, kind): (String, String) = (row.get(1)?, row.get(2)?);
+    let damaged = |what: &str| Error::Damaged(format!("the row of link {id} has no usable {what}"));
+    Ok(Doomed { id: id.parse().map_err(|_| damaged("id"))?, kind: kind.parse().map_err(|_| damaged("kind"))?, blob })
 }
 
 pub(super) fn all<T>(
@@ -238,7 +239,7 @@ fn replace(connection: &Connection, with: Replacement, now: Timestamp) -> Result
     if row.phase != Phase::Ready || row.link.burn || row.link.has_expired(now) {
         return Ok(None);
     }
-    let old = Doomed { id: with.pending, blob: row.link.blob.clone() };
+    let old = Doomed { id: with.pending, kind: row.link.kind, blob: row.link.blob.clone() };
     let link = Link { blob: with.blob, mime: with.mime, size: with.size, sha256: with.sha256, ..row.link }.touched(now);
     let sql = "UPDATE links SET phase = 2, writer = NULL, blob = ?3, ended_at = ?4
                WHERE id = ?1 AND phase = 0 AND blob = ?2";
@@ -276,14 +277,14 @@ fn doom(connection: &Connection, id: &str, now: Timestamp) -> Result<Option<Doom
             "UPDATE links SET phase = 2, ended_at = min(?2, coalesce(expires_at, ?2)) WHERE id = ?1 AND phase = 1",
         )?
         .execute(params![id, millis(now)])?;
-    let sql = "SELECT id, blob FROM links WHERE id = ?1 AND phase = 2";
+    let sql = "SELECT id, blob, kind FROM links WHERE id = ?1 AND phase = 2";
     Ok(all(connection, sql, [id], doomed)?.pop())
 }
 
 fn doom_overdue(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Doomed>, Error> {
     let sql = "UPDATE links SET phase = 2, ended_at = expires_at WHERE id IN
                (SELECT id FROM links WHERE phase = 1 AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
-               RETURNING id, blob";
+               RETURNING id, blob, kind";
     all(connection, sql, params![millis(now), limit], doomed)
 }
 
@@ -356,8 +357,7 @@ impl Links for Sqlite {
     }
 
     fn doomed(&self, before: Timestamp, skip: u32, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>> {
-        let sql =
-            "SELECT id, blob FROM links WHERE phase = 2 AND ended_at <= ?1 ORDER BY ended_at, id LIMIT ?2 OFFSET ?3";
+        let sql = "SELECT id, blob, kind FROM links WHERE phase = 2 AND ended_at <= ?1 ORDER BY ended_at, id LIMIT ?2 OFFSET ?3";
         ready(self.read(|connection| all(connection, sql, params![millis(before), limit, skip], doomed))).boxed()
     }
 
@@ -384,9 +384,9 @@ impl Links for Sqlite {
 
     fn pending(&self) -> BoxFuture<'_, Result<Vec<Pending>, Error>> {
         let found = self.read(|connection| {
-            all(connection, "SELECT id, blob, writer FROM links WHERE phase = 0", [], |row| {
+            all(connection, "SELECT id, blob, kind, writer FROM links WHERE phase = 0", [], |row| {
                 let doomed = doomed(row)?;
-                let writer: Option<String> = row.get(2)?;
+                let writer: Option<String> = row.get(3)?;
                 let writer = self.writers.of(writer.as_deref().unwrap_or_default());
                 Ok(Pending { id: doomed.id, blob: doomed.blob, writer })
             })
