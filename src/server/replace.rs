@@ -27,7 +27,11 @@ impl Replacing {
     /// Takes the bytes and gives them to the link; `None`, and no change, if none come.
     pub(super) async fn run(self, app: &App, permit: Permit<Manage>) -> Result<Option<Link>, Problem> {
         if permit.link.burn {
-            return Err(Problem::new(StatusCode::CONFLICT, "read_once", "what can be read once only cannot be changed"));
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                "read_once",
+                "what can be read once only cannot be changed",
+            ));
         }
         if permit.link.kind == Kind::Url {
             return Err(Problem::new(StatusCode::CONFLICT, "no_content", "a short URL has no content"));

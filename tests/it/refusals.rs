@@ -76,10 +76,10 @@ async fn what_cannot_be_issued_is_refused_and_leaves_nothing() {
 
 #[tokio::test]
 async fn only_a_client_renews_and_only_what_can_be_read() {
-    let app = TestApp::with(Setup { token: Some("the token of this test"), ..Setup::default() }).await;
+    let app = TestApp::with(Setup { token: Some("the planted-token of this test"), ..Setup::default() }).await;
     let (admin, alice) = (app.admin().await, app.client("alice").await);
     let before = remembered(&admin).await;
-    let token = app.anonymous().with_token("the token of this test");
+    let token = app.anonymous().with_token("the planted-token of this test");
     for path in ["/pki/renew", "/.well-known/est/simplereenroll"] {
         let problem = expect_problem(send(&token, path, csr()).await, 403, "not_a_client").await;
         assert!(problem.hint.expect("a hint").contains("ddrop pki invite"), "{path}");
