@@ -22,6 +22,10 @@ mod deployed;
 mod planted;
 #[path = "operations/proxies.rs"]
 mod proxies;
+#[path = "operations/spoofs.rs"]
+mod spoofs;
+#[path = "operations/strangers.rs"]
+mod strangers;
 
 const DDROP: &str = env!("CARGO_BIN_EXE_ddrop");
 

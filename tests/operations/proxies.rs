@@ -191,7 +191,7 @@ fn invited(storage: &Path, name: &str) -> User {
 }
 
 /// Someone with a certificate of their own that nobody vouches for.
-fn stranger() -> User {
+pub(super) fn stranger() -> User {
     let user = User { home: tempfile::tempdir().expect("a folder") };
     std::fs::create_dir(user.home.path().join("ddrop")).expect("made");
     let made = user.run(&["cert", "-n", "stranger", "-o", &user.home.path().join("ddrop").display().to_string()]);
@@ -204,40 +204,54 @@ fn stranger() -> User {
     user
 }
 
-fn lets_in_whom_the_ca_vouches_for(refresh: Refresh, flags: &[&str], start: fn(&Path) -> Proxy) {
+/// Who is let in, of all there are, at each step of what an operator does.
+type Steps = Vec<(&'static str, Vec<&'static str>)>;
+
+/// The steps, and who may be let in after each.
+fn expected() -> Steps {
+    vec![
+        ("three are enrolled", vec!["alice", "bob", "carol"]),
+        ("bob is revoked, and the proxy has the list from before", vec!["alice", "bob", "carol"]),
+        ("the proxy has the list", vec!["alice", "carol"]),
+        // What the issuing CA before signed stays good, and its list goes on.
+        ("there is a new issuing CA; dave is enrolled, carol is revoked", vec!["alice", "dave"]),
+    ]
+}
+
+fn who_is_let_in(refresh: Refresh, flags: &[&str], start: fn(&Path) -> Proxy) -> Steps {
     let folder = tempfile::tempdir().expect("a folder");
     let storage = folder.path().join("storage");
     let server = Server::start(&storage, flags);
-    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| invited(&storage, name));
+    let mut all = vec![("nobody", None), ("stranger", Some(stranger()))];
+    all.extend(["alice", "bob", "carol"].map(|name| (name, Some(invited(&storage, name)))));
     let pki = |name: &str| std::fs::read_to_string(storage.join("pki").join(name)).expect("read");
     let write = |name: &str, content: String| std::fs::write(folder.path().join(name), content).expect("written");
     write("server.pem", pki("server.crt") + &pki("issuing.crt"));
     write("server.key", pki("server.key"));
     write("both.pem", pki("server.crt") + &pki("issuing.crt") + &pki("server.key"));
     publish(refresh, &server, &storage, folder.path());
-    let proxy = start(folder.path());
-    let ca = storage.join("pki/root.crt");
-    for user in [&alice, &bob, &carol] {
-        assert!(proxy.lets_in(&ca, Some(user)));
-    }
-    assert!(!proxy.lets_in(&ca, Some(&stranger())) && !proxy.lets_in(&ca, None));
-
+    let (proxy, ca) = (start(folder.path()), storage.join("pki/root.crt"));
+    let mut steps = expected().into_iter().map(|(step, _)| step);
+    let mut seen = Steps::new();
+    let mut look = |all: &[(&'static str, Option<User>)]| {
+        let let_in = all.iter().filter(|(_, user)| proxy.lets_in(&ca, user.as_ref())).map(|(name, _)| *name);
+        seen.push((steps.next().expect("a step"), let_in.collect()));
+    };
+    look(&all);
     operator(&storage, &["revoke", "bob", "--reason", "keyCompromise"]);
-    assert!(proxy.lets_in(&ca, Some(&bob)), "it has the list from before");
+    look(&all);
     publish(refresh, &server, &storage, folder.path());
     proxy.take_files_again();
-    assert!(proxy.lets_in(&ca, Some(&alice)) && !proxy.lets_in(&ca, Some(&bob)));
-
-    // What the issuing CA before signed stays good, and its list goes on.
+    look(&all);
     operator(&storage, &["ca", "--rotate"]);
-    let dave = invited(&storage, "dave");
+    all.push(("dave", Some(invited(&storage, "dave"))));
     operator(&storage, &["revoke", "carol"]);
     publish(refresh, &server, &storage, folder.path());
     proxy.take_files_again();
-    assert!(proxy.lets_in(&ca, Some(&alice)) && proxy.lets_in(&ca, Some(&dave)));
-    assert!(!proxy.lets_in(&ca, Some(&bob)) && !proxy.lets_in(&ca, Some(&carol)));
+    look(&all);
     drop(proxy);
     server.stop();
+    seen
 }
 
 /// With a public URL, which then stands in certificates and lists, and without one, when it must not.
@@ -247,13 +261,13 @@ const WAYS: [(Refresh, &[&str]); 2] =
 #[test]
 fn nginx_lets_in_who_is_enrolled_and_not_who_is_revoked() {
     for (refresh, flags) in WAYS {
-        lets_in_whom_the_ca_vouches_for(refresh, flags, nginx);
+        assert_eq!(who_is_let_in(refresh, flags, nginx), expected(), "{refresh:?}, {flags:?}");
     }
 }
 
 #[test]
 fn haproxy_lets_in_who_is_enrolled_and_not_who_is_revoked() {
     for (refresh, flags) in WAYS {
-        lets_in_whom_the_ca_vouches_for(refresh, flags, haproxy);
+        assert_eq!(who_is_let_in(refresh, flags, haproxy), expected(), "{refresh:?}, {flags:?}");
     }
 }
