@@ -355,13 +355,17 @@ fn f21_nothing_runs_in_the_page_of_somebody_else() {
         for made_at in ["/api/upload", "/paste/"] {
             let id = stage.upload(made_at, &what);
             let sources = places(&id).map(|path| load(&format!("{}{path}", stage.server.url)));
-            let opened = stage.browser.open(&stage.elsewhere.put("theirs", "text/html", &page(&sources.concat())));
-            let heard = stage.elsewhere.heard();
-            let told = format!("{} of {made_at}: {opened:?}, {heard:?}", what.name);
-            assert!(heard.is_empty() && opened.title == "of somebody else", "it ran: {told}");
+            let theirs = stage.elsewhere.put("theirs", "text/html", &page(&sources.concat()));
             let why = if is_script { "NotSameOrigin" } else { "frame-ancestors" };
-            let refused = opened.complaints.iter().filter(|text| text.contains(why)).count();
-            assert!(refused >= 3, "it was not even tried: {told}");
+            // A browser that comes to a server for the first time may drop connections, and says so of what was on them.
+            let tried = (0..3).any(|_| {
+                let opened = stage.browser.open(&theirs);
+                let heard = stage.elsewhere.heard();
+                let told = format!("{} of {made_at}: {opened:?}, {heard:?}", what.name);
+                assert!(heard.is_empty() && opened.title == "of somebody else", "it ran: {told}");
+                opened.complaints.iter().filter(|text| text.contains(why)).count() >= 3
+            });
+            assert!(tried, "{} of {made_at}: the browser did not even come to refuse all of it", what.name);
         }
     }
 }
