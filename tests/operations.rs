@@ -19,6 +19,8 @@ mod browser;
 mod chromium;
 #[path = "operations/deployed.rs"]
 mod deployed;
+#[path = "operations/downloaded.rs"]
+mod downloaded;
 mod planted;
 #[path = "operations/proxies.rs"]
 mod proxies;
