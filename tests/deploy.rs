@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "one binary: what its modules share is for nobody else")]
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "deploy/arm64.rs"]
+mod arm64;
 #[path = "deploy/container.rs"]
 mod container;
 #[path = "deploy/kubernetes.rs"]

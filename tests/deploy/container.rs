@@ -231,6 +231,29 @@ fn write_program(path: &Path, text: &str) {
 }
 
 #[test]
+fn d18_the_same_file_makes_the_image_for_arm64() {
+    let place = Place::new();
+    let binary = std::fs::read(crate::arm64::built().join("ddrop-arm64")).expect("built");
+    let context = place.folder.path().join("arm64");
+    std::fs::create_dir_all(context.join("storage")).expect("made");
+    std::fs::write(context.join("ddrop-arm64"), &binary).expect("written");
+    let mut command = place.command("buildah");
+    command.args(["bud", "--format", "docker", "--platform", "linux/arm64", "-t", "ddrop"]);
+    command.args(["-f", "deploy/container/Containerfile"]).arg(&context).current_dir(root());
+    let built = run(&mut command, HOW);
+    assert!(built.status.success(), "{}", words(&built));
+    let machine = place.done(&["image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", "ddrop"]);
+    assert_eq!(machine, "linux/arm64");
+    // What is in it is that program and no other.
+    let archive = place.folder.path().join("image.tar");
+    place.done(&["save", "--format", "docker-archive", "-o", &archive.display().to_string(), "ddrop"]);
+    let script = r#"mkdir "$1.d" && tar -xf "$1" -C "$1.d" && for layer in "$1".d/*.tar; do
+        if tar -tf "$layer" | grep -qx ddrop; then tar -xOf "$layer" ddrop; fi; done"#;
+    let taken = run(Command::new("sh").args(["-c", script, "sh"]).arg(&archive), "apt-get install tar");
+    assert!(taken.status.success() && taken.stdout == binary, "{}", String::from_utf8_lossy(&taken.stderr));
+}
+
+#[test]
 fn the_bake_file_names_both_machines() {
     let python = "import hcl2, json, sys; print(json.dumps(hcl2.load(open(sys.argv[1]))))";
     let file = root().join("deploy/container/docker-bake.hcl");
