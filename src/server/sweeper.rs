@@ -28,7 +28,8 @@ pub(super) async fn sweep(app: App, closing: CancellationToken) {
                     for (kind, many) in [(Kind::File, files), (Kind::Paste, swept.pastes), (Kind::Url, swept.urls)] {
                         app.metrics().ended(kind, "expired", many);
                     }
-                    tracing::info!(?swept, "swept");
+                    let Swept { expired, abandoned, orphans, bytes, forgotten, .. } = swept;
+                    tracing::info!(expired, abandoned, orphans, bytes, forgotten, "swept");
                 }
                 Err(error) => tracing::error!(error = chain(&error), "sweep failed; it is tried again"),
             },

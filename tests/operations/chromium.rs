@@ -16,6 +16,9 @@ use tempfile::TempDir;
 /// For whatever it is asked: only a browser that hangs takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long it may say nothing of a page that it loads.
+const SILENCE: Duration = Duration::from_secs(20);
+
 /// How long a page may go on after it was loaded, in milliseconds of its own time, which runs as fast as it can and
 /// stands still while something is fetched.
 const BUDGET: u32 = 2000;
@@ -53,6 +56,9 @@ impl Chromium {
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic"]);
         command.args(["--no-first-run", "--disable-background-networking", "--disable-component-update"]);
         command.args(["--disable-sync", "--no-proxy-server", "--remote-debugging-pipe"]);
+        // Else a page that it takes to be in the background gets next to none of a processor that others want too.
+        command.args(["--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"]);
+        command.arg("--disable-background-timer-throttling");
         command.arg(format!("--user-data-dir={}", profile.path().join("profile").display()));
         command.arg(format!("--ignore-certificate-errors-spki-list={key}"));
         command.env("HOME", profile.path());
@@ -78,8 +84,19 @@ impl Chromium {
         browser
     }
 
-    /// Opens an address in a page of its own, waits until nothing happens there any more, and closes it.
+    /// Opens an address in a page of its own, waits until nothing happens there any more, and closes it. A page of which
+    /// the browser does not say so is opened again.
     pub(super) fn open(&mut self, url: &str) -> Opened {
+        for _ in 0..3 {
+            if let Some(opened) = self.open_once(url) {
+                return opened;
+            }
+        }
+        let events: Vec<_> = self.events.iter().map(Value::to_string).collect();
+        panic!("{url} is never done; what the browser told: {}\n{}", events.join("\n"), self.said());
+    }
+
+    fn open_once(&mut self, url: &str) -> Option<Opened> {
         let target = self.call(None, "Target.createTarget", &json!({ "url": "about:blank" }))["targetId"].clone();
         let attached = self.call(None, "Target.attachToTarget", &json!({ "targetId": target, "flatten": true }));
         let session = attached["sessionId"].as_str().expect("a session").to_owned();
@@ -90,18 +107,26 @@ impl Chromium {
         let went = self.call(Some(&session), "Page.navigate", &json!({ "url": url }));
         let saved = went["errorText"] == "net::ERR_ABORTED";
         assert!(saved || went["errorText"].is_null(), "{url} cannot be opened: {went}");
-        if !saved {
-            self.until(&session, "Page.loadEventFired");
-            let policy = json!({ "policy": "pauseIfNetworkFetchesPending", "budget": BUDGET });
-            self.call(Some(&session), "Emulation.setVirtualTimePolicy", &policy);
-            self.until(&session, "Emulation.virtualTimeBudgetExpired");
+        if !saved && !self.is_done(&session) {
+            self.call(None, "Target.closeTarget", &json!({ "targetId": target }));
+            return None;
         }
         let info = self.call(None, "Target.getTargetInfo", &json!({ "targetId": target }));
         let title = info["targetInfo"]["title"].as_str().expect("a title").to_owned();
         self.call(None, "Target.closeTarget", &json!({ "targetId": target }));
         let complaints = self.events.drain(..).filter(|event| event["method"] == "Log.entryAdded");
         let complaints = complaints.filter_map(|event| Some(event["params"]["entry"]["text"].as_str()?.to_owned()));
-        Opened { title, saved, complaints: complaints.collect() }
+        Some(Opened { title, saved, complaints: complaints.collect() })
+    }
+
+    /// Waits until a page was loaded and nothing happened there for a while of its own time.
+    fn is_done(&mut self, session: &str) -> bool {
+        if !self.until(session, "Page.loadEventFired") {
+            return false;
+        }
+        let policy = json!({ "policy": "pauseIfNetworkFetchesPending", "budget": BUDGET });
+        self.call(Some(session), "Emulation.setVirtualTimePolicy", &policy);
+        self.until(session, "Emulation.virtualTimeBudgetExpired")
     }
 
     fn call(&mut self, session: Option<&str>, method: &str, params: &Value) -> Value {
@@ -122,15 +147,16 @@ impl Chromium {
         }
     }
 
-    /// Waits for an event of a page, unless it has been already.
-    fn until(&mut self, session: &str, event: &str) {
+    /// Waits for an event of a page, unless it has been already; false if the browser falls silent before.
+    fn until(&mut self, session: &str, event: &str) -> bool {
         let is_it = |message: &Value| message["sessionId"] == session && message["method"] == event;
         let mut been = self.events.iter().any(is_it);
         while !been {
-            let message = self.next(event);
+            let Ok(message) = self.from.recv_timeout(SILENCE) else { return false };
             been = is_it(&message);
             self.events.push_back(message);
         }
+        true
     }
 
     fn next(&mut self, what: &str) -> Value {
