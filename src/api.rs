@@ -10,7 +10,10 @@ use crate::link::Kind;
 use crate::units::{Timestamp, Ttl};
 
 pub mod paste;
+mod pki;
 mod shape;
+
+pub use pki::{PkiStatus, Rotate, Rotated};
 
 /// Header names of our own.
 pub mod header {
@@ -204,25 +207,6 @@ pub struct Problem {
     /// What else this kind of problem says.
     #[serde(flatten, default)]
     pub more: serde_json::Map<String, serde_json::Value>,
-}
-
-/// `GET /pki/status`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct PkiStatus {
-    /// Whether there is a CA.
-    pub enabled: bool,
-    /// The subject of the root.
-    pub common_name: String,
-    /// SHA-256 of the root's DER: what an invite pins.
-    pub root_fingerprint: String,
-    /// SHA-256 of the issuing CA's DER.
-    pub issuing_fingerprint: String,
-    /// When the root ends.
-    pub root_expires_at: Timestamp,
-    /// When the issuing CA ends.
-    pub issuing_expires_at: Timestamp,
-    /// Whether anyone may register without an invite.
-    pub open_registration: bool,
 }
 
 /// `POST /pki/invites`.

@@ -136,6 +136,12 @@ pub enum Error {
         "'{0}' is not among the server names this CA may sign for: add it to DD_CA_PERMITTED_NAMES and make a new issuing CA, or take it from DD_SERVER_NAMES"
     )]
     NotPermitted(String),
+    /// Every name, and then some more.
+    #[error("'any' stands alone: it is all names there are")]
+    AnyAndMore,
+    /// As many issuing CAs as there may be at once.
+    #[error("there are {0} issuing CAs that have not ended yet, and no more are made before one of them has")]
+    ManyCas(usize),
     /// The root key is kept elsewhere.
     #[error("the root key is not in {}; it was taken offline", .0.display())]
     RootOffline(PathBuf),
@@ -178,6 +184,11 @@ impl Error {
                 | Self::Reason(_)
                 | Self::Lifetime(_)
                 | Self::Request(_)
+                | Self::AnyAndMore
+                | Self::ManyCas(_)
+                | Self::NotPermitted(_)
+                | Self::RootOffline(_)
+                | Self::Sign(pki::ca::Error::ServerName(_))
         )
     }
 }

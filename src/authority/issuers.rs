@@ -32,6 +32,9 @@ pub(super) struct Issuers {
     epoch: u64,
 }
 
+/// Issuing CAs that may be alive at once. They live for five years, so this is one every two months.
+const MOST: usize = 32;
+
 /// The name under which the issuing CA is kept.
 pub(super) const ISSUING: &str = "authority-issuing";
 
@@ -101,21 +104,33 @@ impl Authority {
 
     /// Makes a new issuing CA; what the one before it signed stays good. `permitted`: the server names it may issue
     /// for, as domains and networks; empty: any; `None`: those the one before it may.
-    /// Running servers notice with the next request.
+    /// Running servers notice with the next request. Of two at once one waits for the other, and there are two new ones.
     ///
     /// # Errors
-    /// When the root key is not here, a permitted name is none, or it cannot be signed or written.
+    /// When the root key is not here, a permitted name is none, this server's own names are not among them, there are
+    /// too many issuing CAs already, or it cannot be signed or written.
     pub async fn rotate(&self, by: &Actor, permitted: Option<&[String]>) -> Result<Sha256, Error> {
+        let result = self.try_rotate(by, permitted).await;
+        self.refused(by, "rotate", result).await
+    }
+
+    async fn try_rotate(&self, by: &Actor, permitted: Option<&[String]>) -> Result<Sha256, Error> {
         let (folder, passphrase, root) = (self.folder.clone(), self.passphrase.clone(), self.root.clone());
         let (permitted, now) = (permitted.map(<[String]>::to_vec), self.clock.now());
         let next = spawn_blocking(move || Next::make(&folder, &passphrase, root, permitted, now)).await??;
+        let own = self.config.server_names.iter().filter(|name| pki::ca::is_server_name(name));
+        if let Some(outside) = own.into_iter().find(|name| !next.made.permits(name)) {
+            return Err(Error::NotPermitted(outside.clone()));
+        }
         let made = next.made.certificate().clone();
         let sha256 = Sha256::of(made.der());
         self.record(by, "rotate", vec![("fingerprint", sha256.to_string())]).await?;
         self.keep_row(&made, "issuing", self.root_fingerprint()).await?;
         let (folder, passphrase) = (self.folder.clone(), self.passphrase.clone());
-        spawn_blocking(move || next.install(&folder, &passphrase)).await??;
+        let next = spawn_blocking(move || next.install(&folder, &passphrase).map(|()| next)).await??;
         self.trust.set_value(ISSUING, &sha256.to_string()).await?;
+        // The lock was held until here: else the one that came after would be written over.
+        drop(next);
         // After it can be found: a server that looked while it was being made must look again.
         self.trust.tell().await?;
         self.reload(self.trust.epoch()).await?;
@@ -179,6 +194,11 @@ impl Next {
         }
         let root = Ca::load(keep::key(folder, &lock, passphrase, keep::ROOT_KEY)?, root)?;
         let old = keep::ca(folder, &lock, passphrase, keep::ISSUING_KEY, keep::ISSUING_CERTIFICATE)?;
+        // Each of them is in memory, and has a list of its own.
+        let alive = keep::alive(folder, now)?;
+        if alive >= MOST {
+            return Err(Error::ManyCas(alive));
+        }
         let permitted = permitted.unwrap_or_else(|| old.permitted());
         let key = Key::generate(Algorithm::P256)?;
         let made = root.issuing(key, "ddrop issuing", &permitted, &Publication::default(), now.to_offset())?;

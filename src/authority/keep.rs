@@ -67,12 +67,11 @@ impl Keep {
             ca(folder, lock, passphrase, ROOT_KEY, ROOT_CERTIFICATE)?;
         }
         let issuing = ca(folder, lock, passphrase, ISSUING_KEY, ISSUING_CERTIFICATE)?;
-        let mut former = Vec::new();
-        for name in folder.names()? {
-            let Some(stem) = name.strip_suffix(".crt").filter(|stem| stem.starts_with("issuing-")) else { continue };
-            former.push(ca(folder, lock, passphrase, &format!("{stem}.key"), &name)?);
+        let mut all = Vec::new();
+        for stem in former(folder)? {
+            all.push(ca(folder, lock, passphrase, &format!("{stem}.key"), &format!("{stem}.crt"))?);
         }
-        Ok(Self { root, issuing, former })
+        Ok(Self { root, issuing, former: all })
     }
 
     fn check(&self, folder: &Folder, known: Option<Sha256>, now: Timestamp) -> Result<(), Error> {
@@ -115,6 +114,22 @@ fn make(
             file(ISSUING_CERTIFICATE, issuing.as_bytes(), false),
         ],
     )
+}
+
+/// How many issuing CAs have not ended, the one that issues among them.
+pub(super) fn alive(folder: &Folder, now: Timestamp) -> Result<usize, Error> {
+    let mut alive = 1;
+    for stem in former(folder)? {
+        let ends = certificate(folder, &format!("{stem}.crt"))?.facts()?.not_after;
+        alive += usize::from(Timestamp::from(ends) > now);
+    }
+    Ok(alive)
+}
+
+/// The names of those that issued before, without the endings of their files.
+fn former(folder: &Folder) -> Result<Vec<String>, Error> {
+    let names = folder.names()?.into_iter().filter_map(|name| name.strip_suffix(".crt").map(str::to_owned));
+    Ok(names.filter(|stem| stem.starts_with("issuing-")).collect())
 }
 
 /// A CA from two files.

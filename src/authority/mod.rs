@@ -47,7 +47,7 @@ mod tests;
 
 pub use self::error::Error;
 pub use self::issue::{Bundle, has_sha1};
-pub use self::names::Permitted;
+pub use self::names::{Permitted, permitted};
 use self::standing::standing;
 pub use self::standing::{Name, Standing};
 

@@ -58,6 +58,23 @@ impl Permitted {
     }
 }
 
+/// The names that were asked for a new issuing CA, as [`Authority::rotate`] takes them: none is those of the one before
+/// it, `any` alone is any.
+///
+/// # Errors
+/// When there is more beside `any`.
+pub fn permitted(asked: &[String]) -> Result<Option<&[String]>, Error> {
+    match asked {
+        [] => Ok(None),
+        [any] if any == ANY => Ok(Some(&[])),
+        names if names.iter().any(|name| name == ANY) => Err(Error::AnyAndMore),
+        names => Ok(Some(names)),
+    }
+}
+
+/// All names there are.
+const ANY: &str = "any";
+
 /// A name as a domain or network of its own.
 fn subtree(name: &str) -> String {
     match name.parse::<IpAddr>() {

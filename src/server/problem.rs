@@ -433,7 +433,21 @@ impl From<authority::Error> for Problem {
             E::NoSuchCertificate => refused(StatusCode::NOT_FOUND, "no_such_certificate"),
             E::ClientOver(_) => refused(StatusCode::FORBIDDEN, "client_revoked"),
             E::NotYours => refused(StatusCode::FORBIDDEN, "not_owner"),
-            E::IsCa | E::Name(_) | E::Reason(_) | E::Lifetime(_) => refused(StatusCode::BAD_REQUEST, "bad_request"),
+            E::IsCa | E::Name(_) | E::Reason(_) | E::Lifetime(_) | E::AnyAndMore => {
+                refused(StatusCode::BAD_REQUEST, "bad_request")
+            }
+            E::Sign(pki::ca::Error::ServerName(_)) => refused(StatusCode::BAD_REQUEST, "bad_request"),
+            E::NotPermitted(ref name) => Self::new(
+                StatusCode::CONFLICT,
+                "not_permitted",
+                format!("this server is called '{name}', which is not among the names the new CA could sign for"),
+            ),
+            E::ManyCas(_) => refused(StatusCode::CONFLICT, "many_cas"),
+            // Where it was is for the operator to know.
+            E::RootOffline(_) => {
+                Self::new(StatusCode::CONFLICT, "root_offline", "the root key was taken offline, and only it makes CAs")
+                    .hint("the operator puts it back as pki/root.key, makes the new CA, and takes it offline again")
+            }
             E::Request(ref cause) => Self::new(StatusCode::BAD_REQUEST, "bad_signing_request", chain(cause)),
             E::Store(store) => store.into(),
             E::Sign(_)
@@ -448,8 +462,6 @@ impl From<authority::Error> for Problem {
             | E::OtherCa { .. }
             | E::Over { .. }
             | E::NotYet { .. }
-            | E::NotPermitted(_)
-            | E::RootOffline(_)
             | E::NoPassphrase(_)
             | E::Audit(_)
             | E::Random(_)
@@ -511,6 +523,9 @@ mod tests {
             (authority::Error::Reason(6), (400, "bad_request")),
             (authority::Error::Lifetime("too long"), (400, "bad_request")),
             (authority::Error::Request(pki::request::Error::Sha1), (400, "bad_signing_request")),
+            (authority::Error::AnyAndMore, (400, "bad_request")),
+            (authority::Error::Sign(pki::ca::Error::ServerName(name())), (400, "bad_request")),
+            (authority::Error::ManyCas(32), (409, "many_cas")),
         ] {
             let detail = error.to_string();
             let problem = Problem::from(error);
@@ -528,7 +543,7 @@ mod tests {
         let bundle = pki::pkcs12::bundle(&key, &[b"none".to_vec()], "alice", "secret").expect_err("no certificate");
         let at = Timestamp::from_secs(1);
         for error in [
-            authority::Error::Sign(pki::ca::Error::ServerName(SECRET.to_owned())),
+            authority::Error::Sign(pki::ca::Error::Ended),
             authority::Error::Certificate(pki::certificate::Error::Damaged),
             authority::Error::RevocationList(pki::crl::Error::Serial(SECRET.to_owned())),
             authority::Error::Ocsp(pki::ocsp::Error::Malformed),
@@ -581,6 +596,14 @@ mod tests {
             assert_eq!(said(&Problem::from(error)), expected, "{what}");
         }
         assert_eq!(said(&Problem::not_ready(&S::Closed)), (503, "unavailable"));
+    }
+
+    #[test]
+    fn where_the_root_key_was_is_not_told() {
+        assert_eq!(said(&Problem::from(authority::Error::RootOffline(path()))), (409, "root_offline"));
+        let problem = Problem::from(authority::Error::NotPermitted("drop.example".to_owned()));
+        assert!(problem.0.detail.contains("drop.example"), "{problem}");
+        assert_eq!(said(&problem), (409, "not_permitted"));
     }
 
     #[test]

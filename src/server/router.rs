@@ -33,6 +33,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/links/{id}/expire", post(links::expire))
         .route("/api/stats", get(stats::stats))
         .route("/pki/ca", post(pki::make_ca))
+        .route("/pki/ca/rotate", post(pki::rotate).layer(from_fn(unbroken)))
         .route("/pki/renew", post(pki::renew).layer(from_fn(unbroken)))
         .route("/.well-known/est/simplereenroll", post(est::reenroll).layer(from_fn(unbroken)))
         .route("/pki/issue", post(pki::issue).layer(from_fn(unbroken)))

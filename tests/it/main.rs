@@ -32,6 +32,7 @@ mod publish;
 mod refusals;
 mod register;
 mod renewal;
+mod rotation;
 mod takeover;
 mod trust;
 mod upload;

@@ -11,17 +11,18 @@ async fn a_new_issuing_ca_is_noticed_and_the_old_one_still_vouches() {
     let operators = world.reopened().await.expect("opened");
     let status = |authority: &Authority| authority.status().expect("a status").issuing_fingerprint;
     let before = status(&world.authority);
-    let made = operators.rotate(&operator(), Some(&["example".into()])).await.expect("rotated");
+    let names = ["example", "127.0.0.0/8", "::1/128"].map(str::to_owned);
+    let made = operators.rotate(&operator(), Some(&names)).await.expect("rotated");
     assert!(made != before && status(&operators) == made);
     let epoch = world.authority.epoch();
     let narrow = operators.rotate(&operator(), None).await.expect("rotated");
     assert_ne!(world.authority.epoch(), epoch, "whoever looked before it could be found looks again");
     let permitted = async |authority: &Authority| authority.issuers().await.expect("issuers").issuing.ca.permitted();
-    assert_eq!(permitted(&operators).await, ["example"], "nothing said is nothing changed");
-    assert_eq!(permitted(&world.authority).await, ["example"]);
+    assert_eq!(permitted(&operators).await, names, "nothing said is nothing changed");
+    assert_eq!(permitted(&world.authority).await, names);
     operators.rotate(&operator(), Some(&[])).await.expect("rotated");
     assert!(permitted(&world.authority).await.is_empty(), "any");
-    let made = operators.rotate(&operator(), Some(&["example".into()])).await.expect("rotated");
+    let made = operators.rotate(&operator(), Some(&names)).await.expect("rotated");
     assert_ne!(made, narrow);
     let new = world.enrolled("new").await;
     assert_eq!(status(&world.authority), made, "the running one noticed");
@@ -44,6 +45,37 @@ async fn a_new_issuing_ca_is_noticed_and_the_old_one_still_vouches() {
     let identity = world.authority.server_identity().await.expect("an identity");
     assert_eq!(Sha256::of(&identity.chain[1]), made);
     assert_eq!(world.reopened().await.expect("opened").chain_pem(), world.authority.chain_pem());
+}
+
+#[tokio::test]
+async fn there_are_not_any_number_of_issuing_cas_at_once() {
+    let world = World::new().await;
+    for made in 1..32 {
+        world.authority.rotate(&operator(), None).await.unwrap_or_else(|error| panic!("{made}: {error}"));
+    }
+    let before = world.authority.status().expect("a status");
+    assert!(matches!(world.authority.rotate(&operator(), None).await, Err(Error::ManyCas(32))));
+    assert_eq!(world.authority.status().expect("a status"), before);
+    world.clock.advance(1000 * DAY);
+    let new = world.reopened().await.expect("opened").rotate(&operator(), None).await;
+    assert!(matches!(new, Err(Error::ManyCas(32))), "none of them has ended");
+}
+
+#[tokio::test]
+async fn a_new_ca_may_sign_for_this_server() {
+    let world = World::new().await;
+    let before = world.authority.status().expect("a status");
+    let rotate = async |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        world.authority.rotate(&operator(), permitted(&names)?).await
+    };
+    let outside = rotate(&["elsewhere.org"]).await;
+    assert!(matches!(&outside, Err(Error::NotPermitted(name)) if name == "Drop.example"), "{outside:?}");
+    assert!(matches!(rotate(&["any", "example"]).await, Err(Error::AnyAndMore)));
+    assert!(matches!(rotate(&["no name"]).await, Err(Error::Sign(pki::ca::Error::ServerName(_)))));
+    assert_eq!(world.authority.status().expect("a status"), before);
+    assert_eq!(world.audit().matches("\"of\":\"rotate\"").count(), 2, "any and more was never a wish");
+    rotate(&["any"]).await.expect("rotated");
 }
 
 #[tokio::test]

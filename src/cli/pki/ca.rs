@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::show;
 use super::way::Way;
@@ -14,7 +14,7 @@ pub(super) struct Args {
     /// Print the issuing CA too
     #[arg(long)]
     chain: bool,
-    /// Make a new issuing CA; what the one before it signed stays good. Needs -s STORAGE and the root key there
+    /// Make a new issuing CA; what the one before it signed stays good. Needs the root key in the storage folder
     #[arg(long, conflicts_with_all = ["chain", "export_root"])]
     rotate: bool,
     /// With --rotate: a domain or network the new CA may sign server certificates for; any: all of them
@@ -29,14 +29,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(context: &Context, way: &Way, args: &Args) -> Result<()> {
     if args.rotate {
-        let sha256 =
-            way.on_storage()?.rotate(permitted(&args.permit)?).await.context("cannot make a new issuing CA")?;
+        let sha256 = way.rotate(&args.permit).await.context("cannot make a new issuing CA")?;
         output::message("there is a new issuing CA; running servers use it from now on. Its SHA-256:");
-        return if context.json {
-            Ok(output::json(&sha256.to_string())?)
-        } else {
-            Ok(output::line(&sha256.to_string())?)
-        };
+        return if context.json { Ok(output::json(&sha256)?) } else { Ok(output::line(&sha256)?) };
     }
     if let Some(path) = &args.export_root {
         way.on_storage()?.export_root(path).await.context("cannot take the root key offline")?;
@@ -45,16 +40,4 @@ pub(super) async fn run(context: &Context, way: &Way, args: &Args) -> Result<()>
     }
     let pem = if args.chain { way.chain().await } else { way.root().await }.context("cannot read the CA")?;
     if context.json { Ok(output::json(&pem)?) } else { Ok(output::raw(pem.as_bytes())?) }
-}
-
-/// What --permit says: nothing, `any`, or domains and networks.
-fn permitted(said: &[String]) -> Result<Option<&[String]>> {
-    match said {
-        [] => Ok(None),
-        [any] if any == "any" => Ok(Some(&[])),
-        names if names.iter().any(|name| name == "any") => {
-            bail!("--permit any stands alone: it is all names there are")
-        }
-        names => Ok(Some(names)),
-    }
 }

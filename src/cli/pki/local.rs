@@ -142,9 +142,8 @@ impl Local {
         Ok(listing::verified(self.authority.verify_audit().await)?)
     }
 
-    /// A new issuing CA for these server names; empty: any; `None`: those of the one before it.
-    pub(super) async fn rotate(&self, permitted: Option<&[String]>) -> Result<Sha256> {
-        Ok(self.authority.rotate(&operator(), permitted).await?)
+    pub(super) async fn rotate(&self, permit: &[String]) -> Result<String> {
+        Ok(self.authority.rotate(&operator(), authority::permitted(permit)?).await?.to_string())
     }
 
     pub(super) async fn export_root(&self, to: &Path) -> Result<()> {

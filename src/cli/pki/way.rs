@@ -101,6 +101,14 @@ impl Way {
         }
     }
 
+    /// A new issuing CA for these server names; none said: those of the one before it. Answers its SHA-256.
+    pub(super) async fn rotate(&self, permit: &[String]) -> Result<String> {
+        match self {
+            Self::Api(client) => Ok(client.rotate(permit).await?.issuing_fingerprint),
+            Self::Storage(local) => local.rotate(permit).await,
+        }
+    }
+
     pub(super) async fn audit(&self, last: usize) -> Result<api::Audit> {
         match self {
             Self::Api(client) => Ok(client.audit(last).await?),

@@ -64,6 +64,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
+/// A JSON object that may be left out.
+fn object<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    let object = serde_json::from_slice(body).map(|Object(object)| object);
+    object.map_err(|error| Problem::bad_request(format!("the JSON cannot be read: {error}")))
+}
+
 /// A query; a bad one is a problem that says what is wrong with it.
 #[derive(FromRequestParts)]
 #[from_request(via(axum::extract::Query), rejection(Problem))]

@@ -11,8 +11,8 @@ use url::Url;
 
 use super::render::Base;
 use super::upload::small;
-use super::{Json, Path};
-use crate::authority::{Actor, InviteFor, Issued, Which, listing};
+use super::{Json, Path, object};
+use crate::authority::{self, Actor, InviteFor, Issued, Which, listing};
 use crate::identity::{Owner, Principal, Sha1, Sha256};
 use crate::server::App;
 use crate::server::admission;
@@ -67,6 +67,26 @@ pub(in crate::server) async fn make_ca(Asking(who): Asking) -> Result<Response, 
     access::administer(&who)?;
     Err(Problem::new(StatusCode::CONFLICT, "ca_exists", "there is a certificate authority already"))
 }
+
+/// `POST /pki/ca/rotate`: a new issuing CA; what those before it signed stays good.
+pub(in crate::server) async fn rotate(
+    State(app): State<App>,
+    Asking(who): Asking,
+    body: Body,
+) -> Result<Response, Problem> {
+    access::administer(&who)?;
+    let wish: api::Rotate = object(&small(body, LARGEST_REQUEST).await?)?;
+    if wish.permit.len() > MOST_NAMES {
+        return Err(Problem::bad_request(format!("'permit' has at most {MOST_NAMES} names")));
+    }
+    let made = app.authority.rotate(&actor(&who), authority::permitted(&wish.permit)?).await?;
+    let status = app.authority.status()?;
+    let body = api::Rotated { issuing_fingerprint: made.to_string(), issuing_expires_at: status.issuing_expires_at };
+    Ok((StatusCode::CREATED, JsonBody(body)).into_response())
+}
+
+/// Domains and networks a CA may be constrained to: all of them are in its certificate, which every handshake carries.
+const MOST_NAMES: usize = 100;
 
 /// `POST /pki/enroll`: an invite and a signing request in, a certificate out.
 pub(in crate::server) async fn enroll(

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 
+use super::object;
 use super::pki::{actor, describe, pem, signing_request};
 use super::render::disposition;
 use super::upload::small;
@@ -44,7 +45,7 @@ pub(in crate::server) async fn register(
     body: Body,
 ) -> Result<Response, Problem> {
     open(&app)?;
-    let wish = wish(&small(body, LARGEST_WISH).await?)?;
+    let wish: api::Register = object(&small(body, LARGEST_WISH).await?)?;
     worked(&app, &headers).await?;
     let (issued, bundle) = app.authority.register(&actor(&who), wish.common_name.as_deref(), None).await?;
     let bundle = bundle.ok_or_else(|| Problem::bad_request("nothing was made"))?;
@@ -95,14 +96,6 @@ async fn worked(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
         return Err(Problem::no_work("/register/challenge"));
     };
     admission::worked(app, token, solution, least).await
-}
-
-fn wish(body: &[u8]) -> Result<api::Register, Problem> {
-    if body.is_empty() {
-        return Ok(api::Register::default());
-    }
-    let wish = serde_json::from_slice(body).map(|super::Object(wish)| wish);
-    wish.map_err(|error| Problem::bad_request(format!("the JSON cannot be read: {error}")))
 }
 
 fn attach(headers: &mut HeaderMap, issued: &Issued, ending: &str) {

@@ -262,6 +262,11 @@ fn pki() -> Vec<Operation> {
             .answers_nothing(304)
             .with(KEPT),
         op("POST", "/pki/ca", Admin, "Make the authority: there is one from the first start on").problems(&[409]),
+        op("POST", "/pki/ca/rotate", Admin, "Make a new issuing CA; what those before it signed stays good")
+            .takes::<api::Rotate>()
+            .perhaps()
+            .answers::<api::Rotated>(201)
+            .problems(&[409]),
         op("POST", "/pki/issue", Admin, "A certificate for a client")
             .takes::<api::Issue>()
             .answers::<api::Issued>(201)
