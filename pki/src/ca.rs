@@ -73,7 +73,8 @@ impl Ca {
     }
 
     /// Signs an issuing CA below this one, for five years or until this one ends. `permitted`: the server names it may
-    /// issue for, as domains and networks (`10.0.0.0/8`); empty: any.
+    /// issue for, as domains and networks (`10.0.0.0/8`); empty: any. Where there are domains alone it may issue for no
+    /// address, and where there are networks alone for no domain.
     ///
     /// # Errors
     /// When this CA is over, a permitted name is none, or it cannot be signed.
@@ -88,8 +89,10 @@ impl Ca {
         let validity = self.validity(now, Profile::Issuing.longest())?;
         let mut params = params(Profile::Issuing, &distinct(name, key.public()), validity, key.public())?;
         if !permitted.is_empty() {
-            let permitted_subtrees = permitted.iter().map(|name| subtree(name)).collect::<Result<_, _>>()?;
-            params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+            let permitted_subtrees: Vec<GeneralSubtree> =
+                permitted.iter().map(|name| subtree(name)).collect::<Result<_, _>>()?;
+            let excluded_subtrees = kinds_left_out(&permitted_subtrees);
+            params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees });
         }
         let certificate = self.sign(Profile::Issuing, params, key.public(), publication)?;
         Self::load(key, certificate)
@@ -110,8 +113,7 @@ impl Ca {
         let first = names.first().ok_or_else(|| Error::ServerName(String::new()))?;
         let alternatives = names.iter().map(|name| alternative(name)).collect::<Result<_, _>>()?;
         let validity = self.validity(now, span(lifetime).min(Profile::Server.longest()))?;
-        let shown = if first.chars().count() <= 64 { first.as_str() } else { "server" };
-        let mut params = params(Profile::Server, shown, validity, subject)?;
+        let mut params = params(Profile::Server, &server_subject(names, first), validity, subject)?;
         params.subject_alt_names = alternatives;
         self.sign(Profile::Server, params, subject, publication)
     }
@@ -189,24 +191,49 @@ fn no_domain(name: &str) -> String {
     if name.contains('.') && is_domain(name) { format!("client {name}") } else { name.to_owned() }
 }
 
-/// A form of name that no permitted subtree is of is not constrained.
+/// A server's common name: for programs of before 2017 its first domain. An address stands beside a word: alone it
+/// looks like a domain to OpenSSL, which holds it against the CA's constraints as one.
+fn server_subject(names: &[String], first: &str) -> String {
+    let domain = names.iter().find(|name| name.parse::<IpAddr>().is_err());
+    let shown = domain.map_or_else(|| format!("server {first}"), |domain| domain.to_owned());
+    if shown.chars().count() <= 64 { shown } else { "server".to_owned() }
+}
+
+/// A form of name that no permitted subtree is of is not constrained (RFC 5280 section 4.2.1.10): a CA for some domains
+/// could sign for every address there is. What is left out is excluded whole.
+fn kinds_left_out(permitted: &[GeneralSubtree]) -> Vec<GeneralSubtree> {
+    let has_networks = permitted.iter().any(|one| matches!(one, GeneralSubtree::IpAddress(_)));
+    let has_domains = permitted.iter().any(|one| matches!(one, GeneralSubtree::DnsName(_)));
+    let mut left_out = Vec::new();
+    if !has_networks {
+        let every = [CidrSubnet::V4([0; 4], [0; 4]), CidrSubnet::V6([0; 16], [0; 16])];
+        left_out.extend(every.map(GeneralSubtree::IpAddress));
+    }
+    if !has_domains {
+        left_out.push(GeneralSubtree::DnsName(String::new()));
+    }
+    left_out
+}
+
+/// A form of name that no permitted subtree is of is not constrained, unless it is excluded.
 fn permits(ca: &X509Certificate<'_>, name: &str) -> bool {
     let Ok(constraints) = ca.name_constraints() else { return false };
-    let Some(permitted) = constraints.and_then(|found| found.value.permitted_subtrees.as_ref()) else { return true };
-    let (mut constrained, mut within) = (false, false);
-    for subtree in permitted {
-        match (&subtree.base, name.parse::<IpAddr>()) {
-            (GeneralName::IPAddress(network), Ok(address)) => {
-                (constrained, within) = (true, within || is_within(address, network));
-            }
-            (GeneralName::DNSName(domain), Err(_)) => {
-                let name = name.strip_prefix("*.").unwrap_or(name);
-                (constrained, within) = (true, within || is_below(name, domain));
-            }
-            _ => {}
-        }
+    let Some(constraints) = constraints.map(|found| found.value) else { return true };
+    let held_against = |subtrees: &Option<Vec<x509_parser::extensions::GeneralSubtree<'_>>>| {
+        let found: Vec<bool> = subtrees.iter().flatten().filter_map(|subtree| covers(&subtree.base, name)).collect();
+        (!found.is_empty()).then(|| found.contains(&true))
+    };
+    held_against(&constraints.permitted_subtrees) != Some(false)
+        && held_against(&constraints.excluded_subtrees) != Some(true)
+}
+
+/// Whether a name is within a domain or network; `None` when it is of another form.
+fn covers(base: &GeneralName<'_>, name: &str) -> Option<bool> {
+    match (base, name.parse::<IpAddr>()) {
+        (GeneralName::IPAddress(network), Ok(address)) => Some(is_within(address, network)),
+        (GeneralName::DNSName(domain), Err(_)) => Some(is_below(name.strip_prefix("*.").unwrap_or(name), domain)),
+        _ => None,
     }
-    within || !constrained
 }
 
 fn domain_or_network(base: &GeneralName<'_>) -> Option<String> {
@@ -224,7 +251,8 @@ fn domain_or_network(base: &GeneralName<'_>) -> Option<String> {
 
 fn is_below(name: &str, domain: &str) -> bool {
     let (name, domain) = (name.to_ascii_lowercase(), domain.to_ascii_lowercase());
-    name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    let rest = name.strip_suffix(domain.as_str());
+    rest.is_some_and(|rest| domain.is_empty() || rest.is_empty() || rest.ends_with('.'))
 }
 
 /// A network is an address and a mask, one after the other.
@@ -345,7 +373,19 @@ mod tests {
         assert_eq!(both.permitted(), ["example.org", "10.0.0.0/8", "fc00::/7"]);
         assert!(issuing(&[]).permitted().is_empty());
         let domains = issuing(&["example.org"]);
-        assert!(domains.permits("192.0.2.1") && !domains.permits("example.com"));
+        assert!(domains.permits("a.example.org"));
+        for name in ["example.com", "192.0.2.1", "0.0.0.0", "::1", "2001:db8::1"] {
+            assert!(!domains.permits(name), "{name}");
+        }
+        let networks = issuing(&["10.0.0.0/8"]);
+        assert!(networks.permits("10.1.2.3"));
+        for name in ["11.0.0.1", "::1", "example.org", "localhost", "*.example.org"] {
+            assert!(!networks.permits(name), "{name}");
+        }
+        assert_eq!(
+            (domains.permitted(), networks.permitted()),
+            (vec!["example.org".into()], vec!["10.0.0.0/8".into()])
+        );
         assert!(issuing(&[]).permits("anything.example"));
     }
 
@@ -436,6 +476,17 @@ mod tests {
         let subject = Key::generate(Algorithm::P256).expect("a key");
         let refused = ca.client(subject.public(), "alice", DAY, &Publication::default(), now);
         assert!(matches!(refused, Err(Error::Check(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn a_server_is_called_by_a_domain_or_by_no_name_at_all() {
+        let of = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            server_subject(&names, &names[0])
+        };
+        assert_eq!(of(&["10.0.0.7", "drop.example"]), "drop.example");
+        assert_eq!(of(&["10.0.0.7", "::1"]), "server 10.0.0.7");
+        assert_eq!(of(&[&format!("{}.example", "x".repeat(60))]), "server");
     }
 
     #[test]

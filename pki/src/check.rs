@@ -1,9 +1,9 @@
 //! What was signed, read back by another parser and held against what was meant, before it leaves.
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
+use rcgen::{CertificateParams, CidrSubnet, ExtendedKeyUsagePurpose, GeneralSubtree, KeyUsagePurpose, SanType};
 use ring::digest::SHA512;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension};
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Version;
 
@@ -62,6 +62,7 @@ fn common(
     ensure(common_name(certificate) == wanted_name(params), "subject")?;
     ensure(names(certificate) == wanted_names(params), "names")?;
     constraints(certificate, profile)?;
+    name_constraints(certificate, params)?;
     usages(certificate, profile)?;
     ensure(subject_key(certificate) == Some(subject.identifier()), "subject key")?;
     known_extensions_once(certificate)
@@ -72,6 +73,45 @@ fn constraints(certificate: &X509Certificate<'_>, profile: Profile) -> Result<()
     let length = profile.path_length().map(u32::from);
     ensure(found.critical, "basic constraints not critical")?;
     ensure(found.value.ca == length.is_some() && found.value.path_len_constraint == length, "basic constraints")
+}
+
+/// Domains as they are, networks as an address and a mask.
+type Subtrees = Vec<Vec<u8>>;
+
+fn name_constraints(certificate: &X509Certificate<'_>, params: &CertificateParams) -> Result<(), Mismatch> {
+    let found = certificate.name_constraints().map_err(|_| Mismatch("name constraints"))?;
+    ensure(found.as_ref().is_none_or(|found| found.critical), "name constraints not critical")?;
+    let subtrees = |found: Option<&Vec<x509_parser::extensions::GeneralSubtree<'_>>>| -> Subtrees {
+        found.into_iter().flatten().map(|subtree| base(&subtree.base)).collect()
+    };
+    let found = found.map(|found| found.value);
+    let found = [
+        subtrees(found.and_then(|found| found.permitted_subtrees.as_ref())),
+        subtrees(found.and_then(|found| found.excluded_subtrees.as_ref())),
+    ];
+    let wanted = params.name_constraints.as_ref().map(|wanted| {
+        [&wanted.permitted_subtrees, &wanted.excluded_subtrees]
+            .map(|all| all.iter().map(wanted_base).collect::<Subtrees>())
+    });
+    ensure(found == wanted.unwrap_or_default(), "name constraints")
+}
+
+fn base(found: &GeneralName<'_>) -> Vec<u8> {
+    match found {
+        GeneralName::DNSName(domain) => domain.as_bytes().to_vec(),
+        GeneralName::IPAddress(network) => network.to_vec(),
+        _ => vec![0xff],
+    }
+}
+
+fn wanted_base(wanted: &GeneralSubtree) -> Vec<u8> {
+    match wanted {
+        GeneralSubtree::DnsName(domain) => domain.as_bytes().to_vec(),
+        GeneralSubtree::IpAddress(CidrSubnet::V4(address, mask)) => [*address, *mask].concat(),
+        GeneralSubtree::IpAddress(CidrSubnet::V6(address, mask)) => [*address, *mask].concat(),
+        // None of ours has one of another kind, and neither is the same as the other.
+        _ => vec![0],
+    }
 }
 
 fn usages(certificate: &X509Certificate<'_>, profile: Profile) -> Result<(), Mismatch> {
@@ -256,6 +296,25 @@ mod tests {
         differs("names", |params| params.subject_alt_names.clear());
         differs("basic constraints", |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
         differs("basic constraints", |params| params.is_ca = IsCa::NoCa);
+        let to = |domain: &str, excluded: bool| {
+            let subtrees = vec![GeneralSubtree::DnsName(domain.to_owned())];
+            let (permitted_subtrees, excluded_subtrees) =
+                if excluded { (Vec::new(), subtrees) } else { (subtrees, Vec::new()) };
+            Some(rcgen::NameConstraints { permitted_subtrees, excluded_subtrees })
+        };
+        let verdict = signing.verdict(|params| params.name_constraints = to("example", false));
+        assert_eq!(verdict, Err(Mismatch("name constraints")));
+        let mut constrained = Signing::new();
+        constrained.meant.name_constraints = to("example", false);
+        assert_eq!(constrained.verdict(|_| ()), Ok(()));
+        for other in [None, to("example.org", false), to("example", true)] {
+            let verdict = constrained.verdict(|params| params.name_constraints = other.clone());
+            assert_eq!(verdict, Err(Mismatch("name constraints")), "{other:?}");
+        }
+        differs("name constraints not critical", |params| {
+            let domain = [0x30, 0x0d, 0xa0, 0x0b, 0x30, 0x09, 0x82, 0x07, b'e', b'x', b'a', b'm', b'p', b'l', b'e'];
+            params.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 30], domain.to_vec())];
+        });
         differs("basic constraints not critical", |params| {
             params.is_ca = IsCa::NoCa;
             params.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 19], vec![0x30, 0])];

@@ -191,6 +191,39 @@ fn names_outside_the_constraints_are_not_believed() {
 }
 
 #[test]
+fn a_ca_for_domains_alone_is_none_for_addresses_and_the_other_way_round() {
+    let (domains, networks, both) = (&["example.org"][..], &["10.0.0.0/8"][..], &["example.org", "10.0.0.0/8"][..]);
+    for (permitted, names, believed) in [
+        (domains, &["drop.example.org"][..], true),
+        (domains, &["drop.example.org", "192.0.2.1"], false),
+        (domains, &["drop.example.org", "2001:db8::1"], false),
+        (domains, &["192.0.2.1"], false),
+        (domains, &["::1"], false),
+        (networks, &["10.1.2.3"], true),
+        (networks, &["10.1.2.3", "drop.example.org"], false),
+        (networks, &["drop.example.org"], false),
+        (networks, &["10.1.2.3", "::1"], false),
+        (both, &["10.1.2.3"], true),
+        (both, &["drop.example.org", "10.1.2.3"], true),
+        (both, &["drop.example.org", "::1"], false),
+    ] {
+        let world = World::new(Algorithm::P256, permitted);
+        let key = key(Algorithm::P256);
+        world.write("server.pem", world.server(&key, names).to_pem());
+        world.write("client.pem", world.client(&key, "alice").to_pem());
+        let verify = |purpose, leaf| [&CHAIN[..], &["issuing.pem", "-purpose", purpose, leaf]].concat();
+        assert_content(&verify("sslclient", "client.pem"), world.folder.path());
+        if believed {
+            assert_content(&verify("sslserver", "server.pem"), world.folder.path());
+        } else {
+            let said = assert_refused(&verify("sslserver", "server.pem"), world.folder.path());
+            assert!(said.contains("subtree violation"), "{permitted:?} {names:?}: {said}");
+        }
+        assert_eq!(names.iter().all(|name| world.issuing.permits(name)), believed, "{permitted:?} {names:?}");
+    }
+}
+
+#[test]
 fn self_signed_certificates_are_whole() {
     let world = World::new(Algorithm::P256, &[]);
     for algorithm in ALL {

@@ -75,6 +75,27 @@ fn server_names_hold_and_constraints_too() {
 }
 
 #[test]
+fn a_ca_for_domains_alone_is_none_for_addresses_and_the_other_way_round() {
+    for (permitted, names, believed) in [
+        ("example.org", &["drop.example.org"][..], true),
+        ("example.org", &["drop.example.org", "192.0.2.1"], false),
+        ("example.org", &["drop.example.org", "2001:db8::1"], false),
+        ("example.org", &["::1"], false),
+        ("10.0.0.0/8", &["10.1.2.3"], true),
+        ("10.0.0.0/8", &["10.1.2.3", "drop.example.org"], false),
+        ("10.0.0.0/8", &["::1"], false),
+    ] {
+        let world = World::new(Algorithm::P256, &[permitted]);
+        let server = world.server(&key(), names);
+        let verdict = verify(&world, &server, KeyUsage::server_auth(), Duration::ZERO, None);
+        let expected = if believed { Ok(()) } else { Err(webpki::Error::NameConstraintViolation) };
+        assert_eq!(verdict, expected, "{permitted} {names:?}");
+        verify(&world, &world.client(&key(), "alice"), KeyUsage::client_auth(), Duration::ZERO, None)
+            .expect("a client");
+    }
+}
+
+#[test]
 fn revocation_lists_are_believed() {
     let world = World::new(Algorithm::P256, &[]);
     let (good, bad) = (world.client(&key(), "good"), world.client(&key(), "bad"));

@@ -62,6 +62,9 @@ fn make() -> Vec<Sample> {
         add(Kind::Issuing, "", world.issuing.certificate().to_pem());
         let unconstrained = World::new(algorithm, &[]);
         add(Kind::Issuing, "unconstrained", unconstrained.issuing.certificate().to_pem());
+        for (of, permitted) in [("domains", "example.org"), ("networks", "10.0.0.0/8")] {
+            add(Kind::Issuing, of, World::new(algorithm, &[permitted]).issuing.certificate().to_pem());
+        }
         for key in keys.iter().filter(|key| algorithm == Algorithm::P256 || key.algorithm() == algorithm) {
             let of = key.algorithm().to_string();
             add(Kind::Client, &of, world.client(key, "älice").to_pem());

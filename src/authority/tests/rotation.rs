@@ -69,12 +69,14 @@ async fn a_new_ca_may_sign_for_this_server() {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         world.authority.rotate(&operator(), permitted(&names)?).await
     };
+    let domains_alone = rotate(&["example"]).await;
+    assert!(matches!(&domains_alone, Err(Error::NotPermitted(name)) if name == "127.0.0.1"), "{domains_alone:?}");
     let outside = rotate(&["elsewhere.org"]).await;
     assert!(matches!(&outside, Err(Error::NotPermitted(name)) if name == "Drop.example"), "{outside:?}");
     assert!(matches!(rotate(&["any", "example"]).await, Err(Error::AnyAndMore)));
     assert!(matches!(rotate(&["no name"]).await, Err(Error::Sign(pki::ca::Error::ServerName(_)))));
     assert_eq!(world.authority.status().expect("a status"), before);
-    assert_eq!(world.audit().matches("\"of\":\"rotate\"").count(), 2, "any and more was never a wish");
+    assert_eq!(world.audit().matches("\"of\":\"rotate\"").count(), 3, "any and more was never a wish");
     rotate(&["any"]).await.expect("rotated");
 }
 
