@@ -112,10 +112,11 @@ pub fn verify(path: &Path, anchor: Option<&Head>) -> Result<Head, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(cannot(error)),
     };
-    for line in file.map(BufReader::new).into_iter().flat_map(|reader| reader.split(b'\n')) {
+    for line in file.map(Lines::of).into_iter().flatten() {
         let line = line.map_err(cannot)?;
         let number = head.number.saturating_add(1);
         let broken = |why| Error::Broken { line: number, why };
+        let line = line.ok_or_else(|| broken("it is longer than any that was written"))?;
         let parsed: Line = serde_json::from_slice(&line).map_err(|_| broken("it cannot be read"))?;
         if parsed.number != number {
             return Err(broken("a line is missing before it, or it is out of order"));
@@ -146,14 +147,55 @@ pub fn last(path: &Path, most: usize) -> Result<Vec<String>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(cannot(error)),
     };
-    let mut lines = VecDeque::new();
-    for line in BufReader::new(file).lines() {
-        lines.push_back(line.map_err(cannot)?);
-        if lines.len() > most {
-            lines.pop_front();
+    let (mut lines, mut bytes) = (VecDeque::new(), 0);
+    for line in Lines::of(file) {
+        let line = line.map_err(cannot)?.unwrap_or_else(|| TOO_LONG.into());
+        let line = String::from_utf8_lossy(&line).into_owned();
+        bytes += line.len();
+        lines.push_back(line);
+        while lines.len() > most || bytes > MOST_BYTES {
+            bytes -= lines.pop_front().map_or(0, |line| line.len());
         }
     }
     Ok(lines.into())
+}
+
+/// The longest line there is, without its end. What is in one comes from names and messages with limits of their own.
+const LONGEST: usize = 64 * 1024;
+/// Bytes of lines that are answered at once.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// What stands for a line that is none of ours.
+const TOO_LONG: &[u8] = b"(a line that is longer than any that was written)";
+
+/// The lines of a record: `None` for one that is too long to be read into memory. Whoever can write the record must not
+/// be able to fill the memory of who checks it.
+struct Lines(BufReader<File>);
+
+impl Lines {
+    fn of(file: File) -> Self {
+        Self(BufReader::new(file))
+    }
+
+    fn read(&mut self) -> io::Result<Option<Option<Vec<u8>>>> {
+        let mut line = Vec::new();
+        let most = u64::try_from(LONGEST).unwrap_or(u64::MAX).saturating_add(1);
+        if (&mut self.0).take(most).read_until(b'\n', &mut line)? == 0 {
+            return Ok(None);
+        }
+        if line.pop_if(|last| *last == b'\n').is_some() || line.len() <= LONGEST {
+            return Ok(Some(Some(line)));
+        }
+        self.0.skip_until(b'\n')?;
+        Ok(Some(None))
+    }
+}
+
+impl Iterator for Lines {
+    type Item = io::Result<Option<Vec<u8>>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
 }
 
 /// A line without an end was being written when the power went; nobody was told that it was there.
@@ -172,7 +214,9 @@ fn last_line(file: &mut File, end: u64) -> io::Result<Option<Vec<u8>>> {
     let start = start_of_line(file, before_the_end)?;
     let mut line = Vec::new();
     file.seek(SeekFrom::Start(start))?;
-    (&*file).take(before_the_end.saturating_sub(start)).read_to_end(&mut line)?;
+    // One that is longer is none of ours: the part of it that is read makes the chain go on, and `verify` names it.
+    let most = u64::try_from(LONGEST).unwrap_or(u64::MAX);
+    (&*file).take(before_the_end.saturating_sub(start).min(most)).read_to_end(&mut line)?;
     Ok(Some(line))
 }
 
@@ -210,6 +254,9 @@ fn next_line(now: Timestamp, event: &Event, last: Option<&[u8]>) -> io::Result<(
         previous: before.hash.to_string(),
     };
     let mut bytes = serde_json::to_vec(&line)?;
+    if bytes.len() > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the line is longer than one can be"));
+    }
     let head = Head { number: line.number, hash: Sha256::of(&bytes) };
     bytes.push(b'\n');
     Ok((bytes, head))
@@ -354,6 +401,45 @@ mod tests {
         audit.append(Timestamp::from_secs(1), &event(&"x".repeat(10_000))).expect("appended");
         audit.append(Timestamp::from_secs(2), &event("y")).expect("appended");
         assert_eq!(verify(audit.path(), None).expect("whole").number, 3);
+    }
+
+    #[test]
+    fn a_line_of_any_length_is_neither_written_nor_read_into_memory() {
+        let (_folder, audit) = written(2);
+        let huge = audit.append(Timestamp::from_secs(1), &event(&"x".repeat(LONGEST)));
+        assert!(matches!(huge, Err(Error::Write { .. })));
+        assert_eq!(verify(audit.path(), None).expect("whole").number, 2, "nothing of it is left");
+        // The longest there can be, and one byte more.
+        let line = |length: usize| format!("{}\n", "x".repeat(length));
+        for (length, whole) in [(LONGEST, true), (LONGEST + 1, false)] {
+            std::fs::write(audit.path(), line(length) + "next\n").expect("written");
+            let read: Vec<bool> = Lines::of(File::open(audit.path()).expect("opened"))
+                .map(|line| line.expect("read").is_some())
+                .collect();
+            assert_eq!(read, [whole, true], "{length}");
+        }
+        // One that takes no room on disk: it is passed over, not kept.
+        let file = OpenOptions::new().write(true).truncate(true).open(audit.path()).expect("opened");
+        file.set_len(256 * 1024 * 1024).expect("a hole");
+        let broken = verify(audit.path(), None);
+        let why = "it is longer than any that was written";
+        assert!(matches!(&broken, Err(Error::Broken { line: 1, why: found }) if *found == why), "{broken:?}");
+        assert_eq!(last(audit.path(), 10).expect("read"), [String::from_utf8_lossy(TOO_LONG)]);
+        let mut file = OpenOptions::new().append(true).open(audit.path()).expect("opened");
+        file.write_all(b"\n").expect("ended");
+        let head = audit.append(Timestamp::from_secs(1), &event("after")).expect("appended");
+        assert_eq!(head.number, 1, "what cannot be read has no number");
+        assert!(matches!(verify(audit.path(), Some(&head)), Err(Error::Broken { line: 1, .. })));
+    }
+
+    #[test]
+    fn no_more_is_answered_at_once_than_there_is_room_for() {
+        let (_folder, audit) = written(0);
+        let line = format!("\u{e4}{}\n", "x".repeat(LONGEST - 2));
+        std::fs::write(audit.path(), line.repeat(2 * MOST_BYTES / LONGEST)).expect("written");
+        assert_eq!(last(audit.path(), usize::MAX).expect("read").len(), MOST_BYTES / LONGEST);
+        std::fs::write(audit.path(), b"\xff\xfe\n").expect("written");
+        assert_eq!(last(audit.path(), 1).expect("what is no text is shown as well as it can be"), ["\u{fffd}\u{fffd}"]);
     }
 
     #[test]

@@ -363,6 +363,73 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
 }
 
 #[test]
+fn on_a_full_disk_nobody_is_made_and_everybody_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = "--open-registration --register-pow-difficulty 0";
+    let then = format!("exec {DDROP} serve -h 127.0.0.1 -p 0 -s \"$DISK/storage\" {open}");
+    let disk = folder.path().join("disk");
+    let server = Server::spawn(on_small_disk(&disk, "size=8m", &then));
+    let user = User::enrolled(&server);
+    let home = user.home.path();
+    let made = Command::new("openssl")
+        .args(["req", "-new", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=x"])
+        .args(["-keyout", "key", "-out", "csr"])
+        .current_dir(home)
+        .output();
+    assert!(made.expect("openssl runs").status.success());
+    let post = |path: &str, more: &[&str]| {
+        let ask = ["-sS", "-o", "answer", "-w", "%{http_code}", "--cacert"];
+        let mut curl = Command::new("curl");
+        curl.args(ask).arg(user.file("ca.crt")).args(more).arg(format!("{}{path}", server.url)).current_dir(home);
+        let output = curl.output().expect("curl runs");
+        assert!(output.status.success(), "{}", words(&output));
+        let answer = std::fs::read_to_string(home.join("answer")).unwrap_or_default();
+        (String::from_utf8_lossy(&output.stdout).into_owned(), answer)
+    };
+    let invited = user.run(&["pki", "invite", "bob", "--json"]);
+    let invited: serde_json::Value = serde_json::from_slice(&invited.stdout).expect("JSON");
+    let invite = format!("Authorization: Invite {}", invited["secret"].as_str().expect("a secret"));
+    let clients = || {
+        let listed = user.run(&["pki", "list", "--json"]);
+        let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+        listed["certs"].as_array().expect("a list").len()
+    };
+    let before = clients();
+    // The server's own mount: nobody else sees it.
+    let inside = PathBuf::from(format!("/proc/{}/root{}", server.child.id(), disk.display())).join("fill");
+    let mut fill = std::fs::File::create(&inside).expect("made");
+    for size in [64 * 1024, 4096, 1] {
+        while fill.write_all(&vec![0; size]).is_ok() {}
+    }
+    let mut made = 0;
+    // What has begun a page has room in it for a few more.
+    for (path, more) in [("/register", &["-d", ""][..]), ("/csr", &["--data-binary", "@csr"])] {
+        let mut last = String::new();
+        for _ in 0..200 {
+            let (status, answer) = post(path, more);
+            last = status;
+            if last != "200" {
+                assert!(answer.contains("\"code\":\"storage_full\"") && answer.contains("disk is full"), "{answer}");
+                break;
+            }
+            made += 1;
+        }
+        assert_eq!(last, "507", "{path}");
+        assert_eq!(clients(), before + made, "{path}");
+    }
+    let enroll = ["-H", &invite, "--data-binary", "@csr"];
+    let (status, answer) = post("/pki/enroll", &enroll);
+    assert_eq!(status, "507", "{answer}");
+    drop(fill);
+    std::fs::remove_file(&inside).expect("room again");
+    assert_eq!(post("/pki/enroll", &enroll).0, "200", "the invite was not used up");
+    assert_eq!(clients(), before + made + 1);
+    let verified = user.run(&["pki", "audit", "--verify"]);
+    assert!(verified.status.success(), "{}", words(&verified));
+    server.stop();
+}
+
+#[test]
 fn a_full_disk_leaves_neither_half_a_backup_nor_half_a_storage() {
     let folder = tempfile::tempdir().expect("a folder");
     let (storage, file) = (folder.path().join("storage"), folder.path().join("all.tar"));

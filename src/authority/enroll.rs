@@ -79,6 +79,15 @@ impl Authority {
         Ok(withdrawn)
     }
 
+    /// Whether this is the secret of an invite that would do now. One look into the rows, and no line in the record.
+    ///
+    /// # Errors
+    /// When the rows cannot be read.
+    pub async fn opens(&self, secret: &Secret) -> Result<bool, Error> {
+        let invite = self.trust.invite_by_hash(secret.hash()).await?;
+        Ok(invite.is_some_and(|invite| still_open(&invite, self.clock.now()).is_ok()))
+    }
+
     /// Enrols the holder of an invite: PEM signing request in, certificate out, one use.
     ///
     /// # Errors

@@ -42,14 +42,21 @@ impl Admission {
     }
 }
 
-/// Enrols the holder of an invite. A wrong secret counts against the caller's address, a right one never does.
+/// Enrols the holder of an invite. A wrong secret counts against the caller's address, a right one never does, and is
+/// taken from wherever it comes: nobody guesses one of 192 bits, so the limit is against the work that guessing makes,
+/// and whoever shares an address with a guesser is not to be kept out by it.
 pub(super) async fn enroll(app: &App, who: &Principal, secret: &Secret, csr_pem: &str) -> Result<Issued, Problem> {
     let Admission { guesses, turns, .. } = app.admission();
     // Closed it never is; without a turn it would still be right to go on.
     let _turn = turns.acquire().await;
     let now = app.clock.now();
     let address = from(who);
-    guesses.check(&address, now).inspect_err(|_| app.metrics().limited.one("invites"))?;
+    if let Err(limited) = guesses.check(&address, now)
+        && !app.authority.opens(secret).await?
+    {
+        app.metrics().limited.one("invites");
+        return Err(limited.into());
+    }
     let from = Actor { name: "invite".to_owned(), address: who.address };
     let result = app.authority.enroll(&from, secret, csr_pem).await;
     if result.as_ref().is_err_and(is_wrong_guess) {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::creation::refused_headers;
 use crate::abuse::{Duplicate, Limited, Refusal, Refused, Unfit};
 use crate::access::Denied;
-use crate::{api, authority, link, store, units};
+use crate::{api, audit, authority, link, store, units};
 
 /// A failure on its way to the caller: `trace` gives it its request id and logs its cause, once.
 #[derive(Clone, Debug)]
@@ -398,7 +398,7 @@ impl From<store::Error> for Problem {
         match error {
             E::TooLarge { limit } => Self::too_large(limit),
             E::Full { .. } => Self::full("Storage limit exceeded"),
-            E::NoSpace(_) => Self::full("The server's disk is full").because(&error),
+            E::NoSpace(_) => Self::full(DISK_FULL).because(&error),
             E::Length { .. } => Self::new(StatusCode::BAD_REQUEST, "interrupted", error.to_string()),
             E::Ended => Self::gone(),
             E::Replaced => Self::new(StatusCode::CONFLICT, "replaced", error.to_string()).hint("ask again"),
@@ -413,6 +413,13 @@ impl From<store::Error> for Problem {
             | E::Random(_) => Self::internal(&error),
         }
     }
+}
+
+/// As uploads have it.
+const DISK_FULL: &str = "The server's disk is full";
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 impl From<authority::Error> for Problem {
@@ -450,6 +457,9 @@ impl From<authority::Error> for Problem {
             }
             E::Request(ref cause) => Self::new(StatusCode::BAD_REQUEST, "bad_signing_request", chain(cause)),
             E::Store(store) => store.into(),
+            E::Io { ref source, .. } | E::Audit(audit::Error::Write { ref source, .. }) if is_full(source) => {
+                Self::full(DISK_FULL).because(&error)
+            }
             E::Sign(_)
             | E::Certificate(_)
             | E::RevocationList(_)
@@ -476,7 +486,6 @@ mod tests {
 
     use pki::key::{Algorithm, Key};
 
-    use crate::audit;
     use crate::authority::Standing;
     use crate::units::Timestamp;
 
@@ -596,6 +605,19 @@ mod tests {
             assert_eq!(said(&Problem::from(error)), expected, "{what}");
         }
         assert_eq!(said(&Problem::not_ready(&S::Closed)), (503, "unavailable"));
+    }
+
+    #[test]
+    fn a_full_disk_is_one_whatever_found_it() {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        for error in [
+            authority::Error::Audit(audit::Error::Write { path: path(), source: io(StorageFull) }),
+            authority::Error::Audit(audit::Error::Write { path: path(), source: io(QuotaExceeded) }),
+            authority::Error::Io { what: "write", path: path(), source: io(StorageFull) },
+            authority::Error::Store(store::Error::NoSpace(SECRET.into())),
+        ] {
+            assert_eq!(said(&Problem::from(error)), (507, "storage_full"));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ddrop::authority::Actor;
 use ddrop::token::Secret;
 use pki::key::{Algorithm, Key};
 use reqwest::{Method, Response, StatusCode};
@@ -44,11 +45,42 @@ async fn wrong_guesses_are_limited_and_both_doors_count_as_one() {
         assert!((1..=12).contains(&wait), "{wait}");
         expect_problem(answer, 429, "rate_limited").await;
     }
-    let right = app.invite("alice", false).await;
-    let answer = enroll(&app, right.reveal()).await;
-    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS, "an answer would tell that this one is right");
     app.clock.advance(Duration::from_secs(12));
-    assert_eq!(enroll(&app, right.reveal()).await.status(), StatusCode::OK);
+    expect_problem(enroll(&app, &guess()).await, 403, "invite_unknown").await;
+    expect_problem(enroll(&app, &guess()).await, 429, "rate_limited").await;
+    app.close().await;
+}
+
+#[tokio::test]
+async fn a_right_invite_is_taken_also_from_where_others_guess() {
+    let app = TestApp::start().await;
+    for _ in 0..5 {
+        expect_problem(enroll(&app, &guess()).await, 403, "invite_unknown").await;
+    }
+    let (used, late, taken_back) =
+        (app.invite("alice", false).await, app.invite("bob", false).await, app.invite("carol", false).await);
+    let all = app.app.authority.invites().await.expect("invites");
+    let id = all.into_iter().find(|invite| invite.name == "carol").expect("an invite").id;
+    let by = Actor { name: "operator".to_owned(), address: None };
+    assert!(app.app.authority.withdraw_invite(&by, &id).await.expect("withdrawn"));
+    let lines = async || app.app.authority.audit(1000).await.expect("the record").len();
+    for open in [enroll(&app, used.reveal()).await, est(&app, app.invite("dora", false).await.reveal()).await] {
+        assert_eq!(open.status(), StatusCode::OK);
+    }
+    let before = lines().await;
+    for _ in 0..3 {
+        expect_problem(enroll(&app, &guess()).await, 429, "rate_limited").await;
+        expect_problem(enroll(&app, used.reveal()).await, 429, "rate_limited").await;
+        expect_problem(est(&app, taken_back.reveal()).await, 429, "rate_limited").await;
+    }
+    assert_eq!(lines().await, before, "what is over the limit is not even a line");
+    // A right one does not open the door for wrong ones, nor does one that cannot be used.
+    let bad = app.anonymous().request(Method::POST, "/pki/enroll").body("nonsense");
+    let bad = bad.header("authorization", format!("Invite {}", late.reveal())).send().await.expect("answered");
+    expect_problem(bad, 400, "bad_signing_request").await;
+    expect_problem(enroll(&app, &guess()).await, 429, "rate_limited").await;
+    app.clock.advance(Duration::from_secs(3600));
+    expect_problem(enroll(&app, late.reveal()).await, 403, "invite_expired").await;
     app.close().await;
 }
 
