@@ -60,9 +60,18 @@ async fn the_attributes_are_what_openssl_reads() {
     std::fs::write(&file, der).expect("written");
     let output = std::process::Command::new("openssl").args(["asn1parse", "-inform", "DER", "-in"]).arg(&file).output();
     let said = String::from_utf8(output.expect("openssl runs").stdout).expect("text");
-    for word in ["id-ecPublicKey", "prime256v1", "ecdsa-with-SHA256"] {
-        assert!(said.contains(word), "{said}");
-    }
+    // RFC 7030 section 4.5.2: CsrAttrs is a sequence of identifiers and of attributes, each a type and a set of values.
+    let shape: Vec<String> = said
+        .lines()
+        .filter_map(|line| {
+            let depth = line.split("d=").nth(1)?.split_whitespace().next()?;
+            let kind = line.split(':').skip(1).map(str::trim).collect::<Vec<_>>();
+            let kind = kind.last().filter(|_| line.contains("prim")).copied().or(line.split_whitespace().last())?;
+            Some(format!("{depth} {kind}"))
+        })
+        .collect();
+    let meant = ["0 SEQUENCE", "1 SEQUENCE", "2 id-ecPublicKey", "2 SET", "3 prime256v1", "1 ecdsa-with-SHA256"];
+    assert_eq!(shape, meant, "{said}");
     app.close().await;
 }
 

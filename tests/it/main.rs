@@ -22,6 +22,7 @@ mod keys;
 mod limits;
 mod logs;
 mod metrics;
+mod nss;
 mod ocsp;
 mod openapi;
 mod owners;
