@@ -45,7 +45,8 @@ fn steps(text: &str) -> Vec<Step> {
     steps
 }
 
-/// What the shell knows beside `ddrop`: how to start a server, and to wait for it without sleeping.
+/// What the shell knows beside `ddrop`: how to start a server, and to wait for it without sleeping; and how to be a
+/// person at a terminal, who answers each question with the next of what the first argument has between its commas.
 const PRELUDE: &str = r#"
 set -u
 serve() {
@@ -62,6 +63,28 @@ serve() {
         esac
     done
     (trap '' TERM; exec cat <&9 >>server.log) &
+}
+typed() {
+    python3 - "$@" <<'END'
+import os, pty, sys
+
+answers, command = sys.argv[1].split(","), sys.argv[2:]
+child, terminal = pty.fork()
+if child == 0:
+    os.execvp(command[0], command)
+said = ""
+while True:
+    try:
+        piece = os.read(terminal, 4096).decode().replace("\r", "")
+    except OSError:
+        break
+    said += piece
+    print(piece, end="", flush=True)
+    if said.endswith(": ") and answers:
+        said = ""
+        os.write(terminal, (answers.pop(0) + "\n").encode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+END
 }
 INVITE=none; SERVER=none
 trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null' EXIT
@@ -105,12 +128,16 @@ fn line_matches(pattern: &str, line: &str) -> bool {
 /// Runs the commands of a file up to the first that does not do what is written there: what it did instead, or how many
 /// there are.
 fn run(path: &Path) -> Result<usize, String> {
-    let text = std::fs::read_to_string(path).expect("a readable transcript");
-    let steps = steps(&text);
+    run_text(path, &std::fs::read_to_string(path).expect("a readable transcript"))
+}
+
+fn run_text(path: &Path, text: &str) -> Result<usize, String> {
+    let steps = steps(text);
     let home = tempfile::tempdir().expect("a home directory");
     let binary = Path::new(env!("CARGO_BIN_EXE_ddrop")).parent().expect("a folder");
-    let output = Command::new("bash")
-        .arg("-c")
+    // In a session of its own there is no terminal to ask on, wherever the tests are started.
+    let output = Command::new("setsid")
+        .args(["--wait", "bash", "-c"])
         .arg(format!("exec 2>&1\n{}", script(&steps)))
         .current_dir(home.path())
         .env_clear()
@@ -240,6 +267,58 @@ fn every_command_in_the_readme_works() {
         run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap_or_else(|instead| panic!("{instead}"));
     assert!(held > 10, "the commands are gone: only {held} are left");
 }
+
+/// The commands for moving here, in a home where both of the other programs were, and what there is afterwards.
+#[test]
+fn the_commands_for_moving_in_the_readme_work() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(&path).expect("readable");
+    let (_, section) = readme.split_once("\n## Moving from ").expect("the section");
+    let (_, block) = section.split_once("```sh\n").expect("its commands");
+    let commands: Vec<&str> = block.split("```").next().expect("an end").lines().collect();
+    assert!(commands.len() >= 4 && commands.iter().all(|line| line.starts_with("ddrop import ")), "{commands:?}");
+    let both = ["--deaddrop", "--flaskpaste", "--check", "--owner SHA1=NAME"];
+    assert!(both.iter().all(|word| commands.iter().any(|line| line.contains(word))), "{commands:?}");
+    let mut text = OLD_PROGRAMS.to_owned();
+    for line in &commands {
+        text.push_str(&format!("$ {}\n...\n", line.replace("SHA1=NAME", "$ALICE=admin")));
+    }
+    text.push_str(MOVED);
+    let held = run_text(&path, &text).unwrap_or_else(|instead| panic!("{instead}"));
+    assert_eq!(held, steps(OLD_PROGRAMS).len() + commands.len() + steps(&format!("```console\n{MOVED}")).len());
+}
+
+/// Both installations, and a server of ours that has a client and does not run.
+const OLD_PROGRAMS: &str = r#"
+```console
+$ sql() { python3 -c 'import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.executescript(sys.argv[2])' "$@"; }
+$ mkdir -p old/storage/files && printf 'the build' >old/storage/files/9f2c
+$ sql old/storage/links.db "CREATE TABLE links (short_id TEXT PRIMARY KEY, filename TEXT, path TEXT, expires_at TEXT); \
+    INSERT INTO links VALUES ('Ab3dEf', 'build.tar.gz', '/data/files/9f2c', NULL)"
+$ ALICE=000102030405060708090a0b0c0d0e0f10111213
+$ sql pastes.db "CREATE TABLE pastes (id TEXT PRIMARY KEY, content BLOB, mime_type TEXT, owner TEXT, created_at INTEGER); \
+    CREATE TABLE short_urls (id TEXT PRIMARY KEY, target_url TEXT, owner TEXT, created_at INTEGER); \
+    INSERT INTO pastes VALUES ('aaaaaaaaaaaa', 'her notes', 'text/plain', '$ALICE', unixepoch() - 60); \
+    INSERT INTO short_urls VALUES ('Ab3dEf12', 'https://example.org/', '$ALICE', unixepoch() - 60)"
+$ serve -s storage
+$ ddrop cert --configure INVITE 2>/dev/null
+...
+$ kill $SERVER_PID && wait $SERVER_PID
+"#;
+
+/// Everything is where it was, and hers.
+const MOVED: &str = r#"$ serve -s storage
+$ export DD_API_URL=$SERVER
+$ ddrop fetch Ab3dEf -o -
+the build
+$ ddrop fetch "$SERVER/aaaaaaaaaaaa" -o -
+her notes
+$ curl -s --cacert .config/ddrop/ca.crt -o /dev/null -w '%{redirect_url}\n' "$SERVER/paste/s/Ab3dEf12"
+https://example.org/
+$ ddrop list --json | python3 -c 'import json, sys; print(sorted(link["id"] for link in json.load(sys.stdin)["links"]))'
+['Ab3dEf12', 'aaaaaaaaaaaa']
+```
+"#;
 
 #[test]
 fn a_transcript_that_does_not_hold_is_noticed() {

@@ -1,13 +1,13 @@
 //! `ddrop update`: other content, another lifetime or name for a link.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
 use super::expire::own_link;
+use super::upload::again;
 use super::{Context, output};
 use crate::api::Change;
-use crate::client::transfer::upload::Content;
 use crate::units::Ttl;
 
 /// What was said.
@@ -35,13 +35,11 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let what = || format!("cannot update {id}");
     let mut link = None;
     if let Some(path) = &args.file {
-        let content = match path == Path::new("-") {
-            true => Content::stream(std::io::stdin(), "standard input"),
-            false => Content::at(path)?,
-        };
-        let progress = output::progress(&path.display().to_string());
+        let (open, progress) = (again(path), output::progress(&path.display().to_string()));
+        let working = output::counting(output::WORKING);
         // The name goes with the content, so that no reader sees one without the other.
-        link = Some(client.replace(&id, content, args.name.as_deref(), progress).await.with_context(what)?);
+        let replaced = client.replace(&id, &*open, args.name.as_deref(), progress, &*working).await;
+        link = Some(replaced.with_context(what)?);
     }
     let name = args.name.filter(|_| link.is_none());
     if link.is_none() || args.ttl.is_some() {

@@ -9,7 +9,7 @@ use super::password::PasswordFile;
 use super::{Context, exit, output};
 use crate::api::Link;
 use crate::client::transfer::upload::{Content, Replay};
-use crate::client::{Client, Wish};
+use crate::client::{self, Client, Wish};
 use crate::units::Ttl;
 
 /// What was said.
@@ -27,6 +27,9 @@ pub(super) struct Args {
     /// The first reader is the last
     #[arg(short, long)]
     burn: bool,
+    /// Encrypt it end to end, so that the server cannot read it
+    #[arg(short, long)]
+    encrypt: bool,
     /// Ask for a password, without which nobody can fetch it
     #[arg(long)]
     password: bool,
@@ -36,6 +39,10 @@ pub(super) struct Args {
 
 /// Uploads one file after the other; one that fails does not stop the next.
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitCode> {
+    if args.encrypt {
+        let why = "this version of ddrop cannot encrypt yet, and nothing was sent: encrypt the file before, such as with age, or leave out -e";
+        return Err(exit::Usage(why.to_owned()).into());
+    }
     if args.name.is_some() && args.files.len() > 1 {
         return Err(exit::Usage("--name is for one file".to_owned()).into());
     }
@@ -82,17 +89,22 @@ pub(super) struct What<'a> {
     pub(super) named: bool,
 }
 
+/// What opens a file, a folder or, as -, standard input: as often as it has to be sent.
+pub(super) fn again(path: &Path) -> Box<dyn Fn() -> Result<Content, client::Error> + '_> {
+    if path == Path::new("-") {
+        let stream = Replay::of(std::io::stdin());
+        return Box::new(move || stream.content("standard input"));
+    }
+    Box::new(move || Content::at(path))
+}
+
 /// Uploads it, working for it where that is asked.
 pub(super) async fn upload(client: &Client, what: What<'_>) -> Result<Link> {
     let What { path, mut wish, named } = what;
-    let stream = (path == Path::new("-")).then(|| Replay::of(std::io::stdin()));
-    let open = || match &stream {
-        Some(stream) => stream.content("standard input"),
-        None => Content::at(path),
-    };
+    let open = again(path);
     if named {
         wish.name = wish.name.or(open()?.name().map(str::to_owned));
     }
     let progress = output::progress(&path.display().to_string());
-    Ok(client.upload_for_work(&open, &wish, progress, &*output::counting(output::WORKING)).await?)
+    Ok(client.upload_for_work(&*open, &wish, progress, &*output::counting(output::WORKING)).await?)
 }

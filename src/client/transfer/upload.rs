@@ -199,21 +199,38 @@ impl Client {
         self.arrived(&body, read, &called).await
     }
 
-    /// Gives a link other content: its readers get the old or the new whole.
+    /// Gives a link other content: its readers get the old or the new whole. `open` is asked for it before each attempt,
+    /// since it may cost work, as [`Client::upload_for_work`].
     ///
     /// # Errors
-    /// As [`Client::upload`]; also when the server keeps what it has.
+    /// As [`Client::upload_for_work`]; also when the server keeps what it has.
     pub async fn replace(
+        &self,
+        id: &LinkId,
+        open: &dyn Fn() -> Result<Content, Error>,
+        name: Option<&str>,
+        progress: Arc<dyn Progress>,
+        working: &dyn Progress,
+    ) -> Result<api::Link, Error> {
+        let attempt =
+            async |work: Option<&Work>| self.replace_with(id, open()?, name, Arc::clone(&progress), work).await;
+        // Nobody in particular has links to change, so the price is not asked beforehand.
+        for_work(false, working, async || self.price().await, attempt).await
+    }
+
+    async fn replace_with(
         &self,
         id: &LinkId,
         content: Content,
         name: Option<&str>,
         progress: Arc<dyn Progress>,
+        work: Option<&Work>,
     ) -> Result<api::Link, Error> {
         let (length, called) = (content.length, content.called.clone());
         progress.begin(length, 0);
         let (body, mut read) = pump(content, progress);
         let mut request = self.request(Method::PUT, &["api", "links", id.as_str(), "content"]).query(&[("name", name)]);
+        request = work.into_iter().fold(request, |request, work| work.shown_in(request));
         request = request.header(header::CONTENT_TYPE, "application/octet-stream");
         request = request.header(header::ACCEPT, "application/json");
         if let Some(length) = length {
@@ -477,18 +494,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_content_is_sent_and_checked() {
-        let url = test::http(|request| {
-            assert_eq!(
-                (request.method().as_str(), request.uri().to_string().as_str()),
-                ("PUT", "/api/links/abcd1234/content?name=n")
-            );
-            test::answer(200, link(Sha256::of(request.body())))
-        });
-        let client = Client::anonymous(url.await, Anchors::Anyone, Arc::new(crate::clock::System)).expect("a client");
-        let id = "abcd1234".parse().expect("an id");
-        let replaced = client.replace(&id, of(b"hello", Some(5)), Some("n"), Arc::new(Silent)).await;
-        assert_eq!(replaced.expect("replaced").sha256, Sha256::of(b"hello").to_string());
+    async fn other_content_is_sent_and_checked_and_worked_for_where_that_is_asked() {
+        for price in [0, 3] {
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let log = Arc::clone(&asked);
+            let url = test::http(move |request| {
+                log.lock().expect("whole").push(format!("{} {}", request.method(), request.uri()));
+                if request.uri().path() == "/api/challenge" {
+                    let nonce = "00".repeat(16);
+                    let challenge =
+                        format!(r#"{{"enabled":true,"difficulty":{price},"nonce":"{nonce}","token":"planted-token"}}"#);
+                    return test::answer(200, challenge);
+                }
+                assert_eq!(request.body().as_ref(), b"hello");
+                if price > 0 && !request.headers().contains_key("x-pow-solution") {
+                    let problem =
+                        r#"{"type":"x","title":"x","status":400,"detail":"x","error":"x","code":"pow_required"}"#;
+                    return test::answer(400, problem);
+                }
+                test::answer(200, link(Sha256::of(request.body())))
+            });
+            let client =
+                Client::anonymous(url.await, Anchors::Anyone, Arc::new(crate::clock::System)).expect("a client");
+            let id = "abcd1234".parse().expect("an id");
+            let stream = Replay::of(io::Cursor::new(b"hello"));
+            let open = || stream.content("it");
+            let replaced = client.replace(&id, &open, Some("n"), Arc::new(Silent), &Silent).await;
+            assert_eq!(replaced.expect("replaced").sha256, Sha256::of(b"hello").to_string());
+            let put = "PUT /api/links/abcd1234/content?name=n";
+            let expected = if price > 0 { vec![put, "GET /api/challenge", put] } else { vec![put] };
+            assert_eq!(*asked.lock().expect("whole"), expected);
+        }
     }
 
     #[tokio::test]
