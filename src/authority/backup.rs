@@ -89,11 +89,11 @@ pub fn check_record(path: &Path, rows: &Snapshot) -> Result<u64, Error> {
 }
 
 /// Makes a restored folder and its rows ready to be used: checks that they belong together and that the record of
-/// trust is whole, and records the restore.
+/// trust is whole, ends what works once, and records the restore. Answers how many invites ended.
 ///
 /// # Errors
 /// When they do not belong together, or the record is not as it was written.
-pub fn settle(path: &Path, rows: &Snapshot, now: Timestamp) -> Result<(), Error> {
+pub fn settle(path: &Path, rows: &Snapshot, now: Timestamp) -> Result<u64, Error> {
     let folder = Folder::open(path)?;
     let root = Sha256::of(keep::certificate(&folder, keep::ROOT_CERTIFICATE)?.der());
     let known = rows.value(ROOT)?.unwrap_or_default();
@@ -107,11 +107,13 @@ pub fn settle(path: &Path, rows: &Snapshot, now: Timestamp) -> Result<(), Error>
     }
     let record = Audit::at(folder.path(RECORD));
     check_record(path, rows)?;
-    let event = audit::Event { what: "restore", who: "operator".to_owned(), from: None, details: Vec::new() };
+    let invites = rows.end_what_works_once(now)?;
+    let details = vec![("invites_ended", invites.to_string())];
+    let event = audit::Event { what: "restore", who: "operator".to_owned(), from: None, details };
     let head = record.append(now, &event)?;
     rows.set_value(AUDIT_HEAD, &format!("{} {}", head.number, head.hash))?;
     rows.raise_numbers("authority-crl-", NUMBERS_SKIPPED)?;
-    Ok(())
+    Ok(invites)
 }
 
 #[cfg(test)]

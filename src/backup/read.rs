@@ -38,6 +38,8 @@ pub struct Restored {
     pub bytes: u64,
     /// When the backup was made.
     pub made_at: Timestamp,
+    /// Invites nobody had used by then. Somebody may have since, so they have ended.
+    pub invites: u64,
     /// Where that is which was there before.
     pub aside: Option<PathBuf>,
 }
@@ -313,7 +315,7 @@ fn check(unpacked: &Path, found: &Found, now: Timestamp) -> Result<Restored, Err
     }
     let rows = Snapshot::open(&path)?;
     rows.check()?;
-    let mut restored = Restored { links: 0, bytes: 0, made_at: found.made_at, aside: None };
+    let mut restored = Restored { links: 0, bytes: 0, made_at: found.made_at, invites: 0, aside: None };
     let mut last = String::new();
     loop {
         let page = rows.after(&last)?;
@@ -332,7 +334,7 @@ fn check(unpacked: &Path, found: &Found, now: Timestamp) -> Result<Restored, Err
     if restored.links != found.blobs {
         return Err(Error::Damaged("it has files that no row names".to_owned()));
     }
-    settle(&unpacked.join("pki"), &rows, now)?;
+    restored.invites = settle(&unpacked.join("pki"), &rows, now)?;
     rows.close()?;
     Ok(restored)
 }

@@ -30,6 +30,7 @@ struct Said {
     links: u64,
     bytes: u64,
     made_at: Timestamp,
+    invites_ended: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     aside: Option<PathBuf>,
 }
@@ -50,13 +51,18 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     })
     .await?
     .with_context(|| format!("cannot restore {}", shown.display()))?;
-    let backup::Restored { links, bytes, made_at, aside } = restored;
+    let backup::Restored { links, bytes, made_at, invites, aside } = restored;
     if context.json {
-        return Ok(output::json(&Said { storage, links, bytes, made_at, aside })?);
+        return Ok(output::json(&Said { storage, links, bytes, made_at, invites_ended: invites, aside })?);
     }
     output::message(&format!("{links} links with {} restored, as they were at {made_at}", Size(bytes)));
     if let Some(aside) = aside {
         output::message(&format!("what was there before is in {}; delete it when it is not missed", aside.display()));
+    }
+    if invites > 0 {
+        output::message(&format!(
+            "{invites} open invites have ended, since each may have been used meanwhile: make new ones"
+        ));
     }
     output::message(
         "what was revoked, ended or read once since then is as it was before: look through it before you start the server",

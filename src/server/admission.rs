@@ -10,7 +10,7 @@ use super::problem::Problem;
 use crate::abuse::{Limiter, Rate, Refused, Work, from};
 use crate::authority::{Actor, Error, Issued};
 use crate::identity::Principal;
-use crate::store::{self, Store};
+use crate::store::{self, Challenges, Store};
 use crate::token::Secret;
 
 /// Wrong secrets one address may try.
@@ -37,7 +37,7 @@ impl Admission {
         Ok(Self {
             guesses: Limiter::new(GUESSES, ADDRESSES),
             turns: Semaphore::new(TURNS),
-            work: Work::new(&store.secret("work").await?, CHALLENGE),
+            work: Work::new(&store.secret(Challenges::Registering).await?, CHALLENGE),
         })
     }
 }

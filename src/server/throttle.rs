@@ -12,7 +12,7 @@ use super::authenticate::Anyone;
 use super::problem::Problem;
 use crate::abuse::{ByCaller, Gate, Limited, Limiter, Rules, from, network};
 use crate::identity::Principal;
-use crate::store::{self, Store};
+use crate::store::{self, Challenges, Store};
 use crate::units::Timestamp;
 
 /// Callers of each kind that are remembered by each limit.
@@ -33,7 +33,7 @@ impl Throttle {
         let times_known = rules.gate.times_known;
         let gate = match &rules.secret {
             Some(secret) => Gate::new(rules.gate.clone(), secret.reveal().as_bytes()),
-            None => Gate::new(rules.gate.clone(), &store.secret("creation").await?),
+            None => Gate::new(rules.gate.clone(), &store.secret(Challenges::Creating).await?),
         };
         Ok(Self {
             gate,

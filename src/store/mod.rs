@@ -46,6 +46,7 @@ pub use adopt::{Adopted, Life};
 pub use content::Content;
 pub use count::Stats;
 pub(crate) use ledger::sqlite::APPLICATION;
+pub use once::Challenges;
 pub use search::Filter;
 pub use sweep::Swept;
 pub use upload::Upload;

@@ -4,6 +4,28 @@ use super::{Error, Store};
 use crate::identity::Sha256;
 use crate::units::{self, Timestamp};
 
+/// What the challenges are signed with that each work once. What was spent after a backup is not in it, so a restored
+/// storage makes all of them anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenges {
+    /// For a certificate.
+    Registering,
+    /// For a link.
+    Creating,
+}
+
+impl Challenges {
+    pub(super) const ALL: [Self; 2] = [Self::Registering, Self::Creating];
+
+    /// What its secret is kept as.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Registering => "work",
+            Self::Creating => "creation",
+        }
+    }
+}
+
 /// Used tokens that are remembered until they expire; one is some 100 bytes.
 const SPENT: u32 = 64 * 1024;
 
@@ -21,7 +43,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read or written, or there are no random bytes.
-    pub async fn secret(&self, name: &str) -> Result<[u8; 32], Error> {
+    pub async fn secret(&self, of: Challenges) -> Result<[u8; 32], Error> {
+        let name = of.name();
         let mut secret = [0; 32];
         let new = hex::encode(units::random::<32>()?);
         let kept = self.inner.trust.settle_value(name, &new).await?;

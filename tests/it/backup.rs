@@ -13,7 +13,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::app::{Setup, TestApp};
-use crate::caller::Caller;
+use crate::caller::{Caller, expect_problem};
 
 async fn made(app: &TestApp) -> Vec<u8> {
     let (storage, now) = (app.folder().to_owned(), app.clock.now());
@@ -354,6 +354,56 @@ async fn other_files_are_not_backups() {
     {
         assert!(matches!(refused(&other, now), Error::NotABackup));
     }
+}
+
+#[tokio::test]
+async fn what_works_once_does_not_work_again_after_a_restore() {
+    let open = || {
+        let mut setup = Setup::default();
+        setup.settings.policy.allow_anonymous = true;
+        setup.settings.abuse.gate.difficulty = 4;
+        setup.settings.open_registration = true;
+        setup.settings.register_difficulty = 4;
+        setup
+    };
+    let app = TestApp::with(open()).await;
+    let invite = app.invite("bob", false).await;
+    let alice = app.client("alice").await;
+    let nobody = app.anonymous();
+    let work = async |path: &str| {
+        let challenge: api::Challenge = nobody.get(path).await.json().await.expect("a challenge");
+        let puzzle = ddrop::abuse::Puzzle::new(&challenge.nonce.expect("a nonce"), challenge.difficulty);
+        (challenge.token.expect("a token"), puzzle.search(0, 1, u64::MAX).expect("a solution").to_string())
+    };
+    let (link, register) = (work("/api/challenge").await, work("/register/challenge").await);
+    let file = made(&app).await;
+    let spend = async |app: &TestApp, path: &str, (token, solution): &(String, String)| {
+        let request = app.anonymous().request(Method::POST, path).header("x-pow-token", token);
+        let request = request.header("x-pow-solution", solution).json(&json!({"common_name": "carol"}));
+        request.send().await.expect("answered").status()
+    };
+    // Each is used once after the backup was made.
+    assert_eq!(spend(&app, "/", &link).await, StatusCode::CREATED);
+    assert_eq!(spend(&app, "/", &link).await, StatusCode::BAD_REQUEST);
+    assert_eq!(spend(&app, "/register", &register).await, StatusCode::OK);
+    let bob = Caller::enroll(&app, &invite, "bob").await;
+    assert_eq!(bob.get("/api/links").await.status(), StatusCode::OK);
+    let (folder, said) = restored(&file, &app.clock);
+    assert_eq!(said.invites, 1, "alice's was used before");
+    let other = TestApp::on(folder, app.clock.clone(), open()).await;
+    assert_eq!(spend(&other, "/", &link).await, StatusCode::BAD_REQUEST);
+    assert_eq!(spend(&other, "/register", &register).await, StatusCode::BAD_REQUEST);
+    let csr = pki::request::make(&pki::key::Key::generate(pki::key::Algorithm::P256).expect("a key"), "bob");
+    let enrol = other.anonymous().request(Method::POST, "/pki/enroll");
+    let enrol = enrol.header("authorization", format!("Invite {}", invite.reveal())).body(csr.expect("a request"));
+    expect_problem(enrol.send().await.expect("answered"), 403, "invite_withdrawn").await;
+    // Who was known is, and who was not has to be invited again.
+    assert_eq!(at(&other, &alice).get("/api/links").await.status(), StatusCode::OK);
+    assert_eq!(at(&other, &bob).get("/api/links").await.status(), StatusCode::FORBIDDEN);
+    let anew = Caller::enroll(&other, &other.invite("bob", false).await, "bob").await;
+    assert_eq!(anew.get("/api/links").await.status(), StatusCode::OK);
+    other.close().await;
+    app.close().await;
 }
 
 #[tokio::test]

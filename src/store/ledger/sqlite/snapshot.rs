@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::{connect, schema};
 use crate::identity::Sha256;
-use crate::store::{Error, millis};
+use crate::store::{Challenges, Error, millis};
 use crate::units::Timestamp;
 
 /// A copy of the rows.
@@ -182,6 +182,21 @@ impl Snapshot {
         let sql = "UPDATE main.kept SET value = CAST(value AS INTEGER) + ?2 WHERE substr(name, 1, length(?1)) = ?1";
         self.connection.execute(sql, params![prefix, by])?;
         Ok(())
+    }
+
+    /// Ends what works once and may have worked after the copy was made: invites nobody had used, of which it answers
+    /// how many there were, and challenges that were handed out.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn end_what_works_once(&self, now: Timestamp) -> Result<u64, Error> {
+        let sql = "UPDATE main.invites SET withdrawn_at = ?1
+                   WHERE used_at IS NULL AND withdrawn_at IS NULL AND expires_at > ?1";
+        let ended = self.connection.execute(sql, [millis(now)])?;
+        for challenges in Challenges::ALL {
+            self.connection.execute("DELETE FROM main.kept WHERE name = ?1", [challenges.name()])?;
+        }
+        Ok(ended as u64)
     }
 
     /// Ends with all of it in the file.
