@@ -9,7 +9,7 @@
 # Repeating it upgrades the binary and the units and leaves the settings as they are.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-root='' deed=install binary=''
+root='' deed=install binary='' upgraded=''
 while [ $# -gt 0 ]; do
     case $1 in
         --root) root=${2:?--root needs a folder}; shift ;;
@@ -78,8 +78,10 @@ install_all() {
     [ -e "$root/etc/ddrop/ddrop.toml" ] || install -m 644 "$here/ddrop.toml" "$root/etc/ddrop/ddrop.toml"
     if live; then
         systemctl daemon-reload
+        # One that ran before runs the old binary.
+        if systemctl --quiet is-active ddrop.service; then upgraded=yes; fi
         systemctl enable --now ddrop.socket ddrop.service
-        systemctl try-restart ddrop.service
+        if [ "$upgraded" ]; then systemctl restart ddrop.service; fi
         say 'ddrop runs. The first admin: runuser -u ddrop -- ddrop pki invite NAME --admin -s /var/lib/ddrop'
     else
         say "installed below ${root:-/}; start it with: systemctl enable --now ddrop.socket ddrop.service"
