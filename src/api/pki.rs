@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shape;
 use crate::units::Timestamp;
 
 /// `GET /pki/status`.
@@ -30,7 +31,7 @@ pub struct PkiStatus {
 pub struct Rotate {
     /// Domains and networks (`10.0.0.0/8`) the new issuing CA may sign server certificates for; `any` alone: all;
     /// absent or empty: those the CA before it may.
-    #[schemars(length(max = 100))]
+    #[schemars(schema_with = "shape::permitted_names")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permit: Vec<String>,
 }

@@ -56,6 +56,16 @@ pub(super) fn invite_ttl(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Domains and networks.
+pub(super) fn permitted_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 100,
+        "items": { "type": "string", "format": "server-name" },
+        "examples": [["example.org", "10.0.0.0/8"]],
+    })
+}
+
 /// Where a server is.
 pub(super) fn server_url(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "null"], "format": "server-url", "examples": ["https://drop.example.org"] })

@@ -50,7 +50,8 @@ async fn assert_usable(app: &TestApp, folder: &Path, name: &str) {
     assert!(valid && said.contains("certificate is valid"), "{said}");
     let port = app.address.port().to_string();
     std::fs::write(folder.join("request"), "GET /api/whoami HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("written");
-    let connect = ["-h", "localhost", "-a", "localhost", "-p", &port, "-d", "sql:.", "-n", nickname, "-A", "request", "-4"];
+    let connect =
+        ["-h", "localhost", "-a", "localhost", "-p", &port, "-d", "sql:.", "-n", nickname, "-A", "request", "-4"];
     let (_, said) = nss(folder, "tstclnt", &connect).await;
     assert!(said.contains("\"tier\":\"trusted\"") && said.contains(&format!("\"name\":\"{name}\"")), "{said}");
 }

@@ -25,6 +25,11 @@ schemathesis.openapi.media_type("application/octet-stream", st.binary(min_size=1
 schemathesis.openapi.media_type("application/ocsp-request", st.sampled_from(ASKED) | st.binary(max_size=200))
 schemathesis.openapi.format("pem-signing-request", st.sampled_from(REQUESTS))
 schemathesis.openapi.format(
+    "server-name",
+    st.from_regex(r"[a-z]{2,20}(\.[a-z]{2,10}){1,3}", fullmatch=True)
+    | st.builds("10.{}.0.0/16".format, st.integers(min_value=0, max_value=255)),
+)
+schemathesis.openapi.format(
     "server-url",
     st.builds(
         "{}://{}{}".format,
