@@ -300,10 +300,13 @@ pub struct Certificate {
 }
 
 /// `GET /pki/certs`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Certificates {
     /// Newest first.
     pub certs: Vec<Certificate>,
+    /// What to ask for as `after` to get the next page, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// `POST /pki/revoke`: exactly one of the first three.
@@ -448,10 +451,13 @@ pub struct Trust {
 }
 
 /// `GET /pki/invites`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Invites {
     /// Newest first.
     pub invites: Vec<Invite>,
+    /// What to ask for as `after` to get the next page, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// That something was done, where there is nothing else to say.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use pki::request::Request;
 
 use super::issue::{Deed, New};
-use super::{Actor, Authority, Error, InviteFor, Issued, MadeInvite};
+use super::{Actor, Authority, Error, InviteFor, Issued, MadeInvite, Page};
 use crate::identity::ClientId;
-use crate::store::trust::{Client, Invite};
+use crate::store::trust::{Client, Invite, Part};
 use crate::token::Secret;
 use crate::units::{self, Timestamp};
 
@@ -64,7 +64,15 @@ impl Authority {
     /// # Errors
     /// When the rows cannot be read.
     pub async fn invites(&self) -> Result<Vec<Invite>, Error> {
-        Ok(self.trust.invites().await?)
+        Ok(self.trust.invites(Part::default()).await?)
+    }
+
+    /// A page of those, and after which one the next begins.
+    ///
+    /// # Errors
+    /// When the rows cannot be read.
+    pub async fn invites_page(&self, page: Page<String>) -> Result<(Vec<Invite>, Option<String>), Error> {
+        Ok(page.cut(self.trust.invites(page.part()).await?, |invite| invite.id.clone()))
     }
 
     /// Withdraws an invite; false if there is none with this id or it was used.

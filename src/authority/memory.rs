@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, ready};
 use crate::identity::{ClientId, Owner, Sha1, Sha256};
 use crate::store::Error;
 use crate::store::trust::{
-    Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Listed, Revoked, Trust,
+    Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Listed, Part, Revoked, Trust,
 };
 use crate::units::Timestamp;
 
@@ -91,6 +91,17 @@ impl Memory {
     fn keep<T: Send + 'static>(&self, write: impl FnOnce(&mut Rows) -> T) -> BoxFuture<'_, Result<T, Error>> {
         ready(Ok(write(&mut self.rows.lock().expect("rows")))).boxed()
     }
+}
+
+/// A part of a list.
+fn of<T, K: PartialEq>(part: &Part<K>, all: impl Iterator<Item = T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut found = part.after.is_none();
+    let after = all.filter(|item| {
+        let after = found;
+        found = found || part.after.as_ref() == Some(&key(item));
+        after
+    });
+    after.take(part.limit.map_or(usize::MAX, |limit| limit as usize)).collect()
 }
 
 impl Trust for Memory {
@@ -192,7 +203,8 @@ impl Trust for Memory {
             let wanted = |certificate: &&Certificate| {
                 which.client.as_ref().is_none_or(|client| certificate.client.as_ref() == Some(client))
             };
-            rows.certificates.iter().rev().filter(wanted).map(|certificate| rows.known(certificate)).collect()
+            let all = rows.certificates.iter().rev().filter(wanted).map(|certificate| rows.known(certificate));
+            of(&which.part, all, |known| known.certificate.fingerprint.sha256)
         })
     }
 
@@ -211,8 +223,8 @@ impl Trust for Memory {
         self.read(|rows| rows.invites.iter().find(|invite| invite.hash == hash).cloned())
     }
 
-    fn invites(&self) -> BoxFuture<'_, Result<Vec<Invite>, Error>> {
-        self.read(|rows| rows.invites.iter().rev().cloned().collect())
+    fn invites(&self, part: Part<String>) -> BoxFuture<'_, Result<Vec<Invite>, Error>> {
+        self.read(|rows| of(&part, rows.invites.iter().rev().cloned(), |invite| invite.id.clone()))
     }
 
     fn withdraw_invite(&self, id: &str, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {

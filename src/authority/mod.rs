@@ -155,6 +155,30 @@ pub struct Authority {
     recording: Mutex<()>,
 }
 
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct Page<K> {
+    /// After this one.
+    pub after: Option<K>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl<K: Clone> Page<K> {
+    /// One more than the page has tells whether there is a next one.
+    fn part(&self) -> trust::Part<K> {
+        trust::Part { after: self.after.clone(), limit: Some(self.limit.saturating_add(1)) }
+    }
+
+    fn cut<T>(&self, mut found: Vec<T>, key: impl Fn(&T) -> K) -> (Vec<T>, Option<K>) {
+        let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let more = found.len() > most;
+        found.truncate(most);
+        let next = found.last().filter(|_| more).map(key);
+        (found, next)
+    }
+}
+
 /// What anyone may know of the authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -305,7 +329,20 @@ impl Authority {
     /// # Errors
     /// When the rows cannot be read.
     pub async fn certificates(&self, of: Option<&ClientId>) -> Result<Vec<Known>, Error> {
-        Ok(self.trust.certificates(Certificates { client: of.cloned() }).await?)
+        Ok(self.trust.certificates(Certificates { client: of.cloned(), ..Certificates::default() }).await?)
+    }
+
+    /// A page of those, and after which one the next begins.
+    ///
+    /// # Errors
+    /// When the rows cannot be read.
+    pub async fn certificates_page(
+        &self,
+        of: Option<&ClientId>,
+        page: Page<Sha256>,
+    ) -> Result<(Vec<Known>, Option<Sha256>), Error> {
+        let which = Certificates { client: of.cloned(), part: page.part() };
+        Ok(page.cut(self.trust.certificates(which).await?, |known| known.certificate.fingerprint.sha256))
     }
 
     /// Reads the whole audit log and answers its last line; finds what was removed, altered or moved.

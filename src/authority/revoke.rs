@@ -80,7 +80,7 @@ impl Authority {
 
     /// An invite for a client that is revoked would be a way around that.
     async fn withdraw_all(&self, by: &Actor, name: &str) -> Result<(), Error> {
-        for invite in self.trust.invites().await? {
+        for invite in self.trust.invites(trust::Part::default()).await? {
             let open = invite.used_at.is_none() && invite.withdrawn_at.is_none();
             if open && invite.client.is_some() && invite.name == name {
                 self.withdraw_invite(by, &invite.id).await?;

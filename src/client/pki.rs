@@ -35,7 +35,17 @@ impl Client {
     /// # Errors
     /// As for every deed.
     pub async fn certificates(&self) -> Result<api::Certificates, Error> {
-        self.json(self.get(&["pki", "certs"])).await
+        let mut all = api::Certificates::default();
+        loop {
+            let request = self.get(&["pki", "certs"]).query(&[("after", &all.next)]);
+            let page: api::Certificates = self.json(request).await?;
+            let is_last = page.certs.is_empty() || page.next.is_none();
+            all.certs.extend(page.certs);
+            all.next = page.next;
+            if is_last {
+                return Ok(api::Certificates { next: None, ..all });
+            }
+        }
     }
 
     /// Issues a certificate to someone.
@@ -90,11 +100,16 @@ impl Client {
     /// # Errors
     /// As for every deed.
     pub async fn invites(&self) -> Result<Vec<api::Invite>, Error> {
-        #[derive(serde::Deserialize)]
-        struct Invites {
-            invites: Vec<api::Invite>,
+        let mut all = api::Invites::default();
+        loop {
+            let page: api::Invites = self.json(self.get(&["pki", "invites"]).query(&[("after", &all.next)])).await?;
+            let is_last = page.invites.is_empty() || page.next.is_none();
+            all.invites.extend(page.invites);
+            all.next = page.next;
+            if is_last {
+                return Ok(all.invites);
+            }
         }
-        Ok(self.json::<Invites>(self.get(&["pki", "invites"])).await?.invites)
     }
 
     /// Takes an invite back.

@@ -9,7 +9,9 @@ use futures_util::TryStreamExt as _;
 use super::blobs::{Blobs, disk::Disk};
 use super::cut_off::cut_off;
 use super::ledger::{Doomed, Links, Phase, Query, Replacement, Reservation, Spent, Writer, sqlite::Sqlite};
-use super::trust::{Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Listed, Revoked, Trust};
+use super::trust::{
+    Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Listed, Part, Revoked, Trust,
+};
 use super::{Error, Paging, Span};
 use crate::identity::{ClientId, Fingerprint, Owner, Sha256};
 use crate::link::{Change, FileName, Kind, Link, LinkId, PasswordHash};
@@ -417,8 +419,55 @@ async fn revocation_is_seen_and_raises_the_epoch(trust: &dyn Trust) {
     assert_eq!(trust.revoked(Sha256([9; 32]), at(100)).await.expect("read"), [listed]);
     assert_eq!(trust.revoked(Sha256([8; 32]), at(100)).await.expect("read"), [], "another's");
     assert_eq!(trust.revoked(Sha256([9; 32]), own.not_after).await.expect("read"), [], "over");
-    let own = Certificates { client: Some(carol.id) };
+    let own = Certificates { client: Some(carol.id), ..Certificates::default() };
     assert_eq!(trust.certificates(own).await.expect("read").len(), 1);
+}
+
+/// Lists come in parts that are the whole when put together, also where many are of one instant.
+async fn lists_come_in_parts(trust: &dyn Trust) {
+    let (eve, fay) = (client("eve", "eve"), client("fay", "fay"));
+    for (of, numbers) in [(&eve, 120..127), (&fay, 130..132)] {
+        for number in numbers {
+            let certificate = certificate(number, &of.id);
+            let enrolment = Enrolment { first: false, invite: None, client: Some(of.clone()), certificate };
+            assert_eq!(trust.enroll(enrolment).await.expect("written"), Enrolled::Done);
+        }
+    }
+    for number in 0..5 {
+        trust.invite(invite(&format!("part{number}"), 100)).await.expect("kept");
+    }
+    let name = |known: &Known| known.certificate.fingerprint.sha256;
+    for client in [None, Some(eve.id.clone())] {
+        let list = async |after, limit| {
+            let which = Certificates { client: client.clone(), part: Part { after, limit } };
+            trust.certificates(which).await.expect("read").iter().map(name).collect::<Vec<_>>()
+        };
+        let whole = list(None, None).await;
+        for limit in 1..4 {
+            let (mut parts, mut after) = (Vec::new(), None);
+            loop {
+                let part = list(after, Some(limit)).await;
+                assert!(part.len() <= limit as usize);
+                let Some(last) = part.last() else { break };
+                after = Some(*last);
+                parts.extend(part);
+            }
+            assert_eq!(parts, whole, "{limit} at a time");
+        }
+        assert!(list(Some(Sha256([77; 32])), None).await.is_empty(), "after what is not there");
+        let of_another = certificate(130, &fay.id).fingerprint.sha256;
+        assert_eq!(list(Some(of_another), None).await.is_empty(), client.is_some(), "no list tells where another's is");
+    }
+    let list = async |after: Option<String>, limit| {
+        let found = trust.invites(Part { after, limit }).await.expect("read");
+        found.into_iter().map(|invite| invite.id).collect::<Vec<_>>()
+    };
+    let (whole, mut parts) = (list(None, None).await, list(None, Some(2)).await);
+    while let Some(next) = Some(list(parts.last().cloned(), Some(2)).await).filter(|next| !next.is_empty()) {
+        parts.extend(next);
+    }
+    assert!(whole.len() >= 5 && parts == whole, "{parts:?} {whole:?}");
+    assert!(list(Some("never".to_owned()), None).await.is_empty());
 }
 
 /// Links of a certificate nobody knew go with it to the client it becomes a certificate of.
@@ -448,6 +497,7 @@ async fn sqlite_keeps_trust() {
     invites_end(&*trust).await;
     a_refused_enrolment_leaves_the_invite(&*trust).await;
     revocation_is_seen_and_raises_the_epoch(&*trust).await;
+    lists_come_in_parts(&*trust).await;
     assert_eq!(trust.next_number("crl").await.expect("written"), 1);
     assert_eq!(trust.next_number("crl").await.expect("written"), 2);
     trust.set_value("where", "here").await.expect("written");

@@ -131,6 +131,24 @@ pub enum Enrolled {
 pub struct Certificates {
     /// Only this client's.
     pub client: Option<ClientId>,
+    /// Which of them.
+    pub part: Part<Sha256>,
+}
+
+/// A part of a list, by the keys of what is in it.
+#[derive(Clone, Debug)]
+pub struct Part<K> {
+    /// Only what comes after this one. Nothing, if this one is not in the list.
+    pub after: Option<K>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+impl<K> Default for Part<K> {
+    /// All of it.
+    fn default() -> Self {
+        Self { after: None, limit: None }
+    }
 }
 
 /// A revoked certificate, as a revocation list has it.
@@ -197,8 +215,8 @@ pub trait Trust: Send + Sync {
     /// An invite by the hash of its secret.
     fn invite_by_hash(&self, hash: Sha256) -> BoxFuture<'_, Result<Option<Invite>, Error>>;
 
-    /// All invites, newest first.
-    fn invites(&self) -> BoxFuture<'_, Result<Vec<Invite>, Error>>;
+    /// Invites by their ids, newest first.
+    fn invites(&self, part: Part<String>) -> BoxFuture<'_, Result<Vec<Invite>, Error>>;
 
     /// Withdraws an invite; false if there is none with this id or it was used.
     fn withdraw_invite(&self, id: &str, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>>;

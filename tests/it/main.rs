@@ -26,6 +26,7 @@ mod nss;
 mod ocsp;
 mod openapi;
 mod owners;
+mod pages;
 #[path = "../planted/mod.rs"]
 mod planted;
 mod proxied;

@@ -81,7 +81,8 @@ impl Local {
     pub(super) async fn certificates(&self) -> Result<api::Certificates> {
         let now = connect::clock().now();
         let certs = self.authority.certificates(None).await?;
-        Ok(api::Certificates { certs: certs.iter().map(|known| listing::certificate(known, now)).collect() })
+        let certs = certs.iter().map(|known| listing::certificate(known, now)).collect();
+        Ok(api::Certificates { certs, next: None })
     }
 
     pub(super) async fn revoke(&self, wish: api::Revoke) -> Result<api::Revoked> {

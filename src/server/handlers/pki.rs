@@ -7,12 +7,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json as JsonBody};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use url::Url;
 
 use super::render::Base;
 use super::upload::small;
-use super::{Json, Path, object};
-use crate::authority::{self, Actor, InviteFor, Issued, Which, listing};
+use super::{Json, Path, Query, object};
+use crate::authority::{self, Actor, InviteFor, Issued, Page, Which, listing};
 use crate::identity::{Owner, Principal, Sha1, Sha256};
 use crate::server::App;
 use crate::server::admission;
@@ -155,10 +157,35 @@ pub(in crate::server) async fn issue(
     Ok((StatusCode::CREATED, JsonBody(listing::issued(issued, bundle))).into_response())
 }
 
+/// Entries on a page, at most and when no number is asked for: programs that know of no pages see all there is on most
+/// servers.
+const PAGE: u32 = 1000;
+
+/// Which page of a list.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(in crate::server) struct Paging {
+    /// Entries on a page; 1000 when absent.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<u32>,
+    /// `next` of the page before.
+    after: Option<String>,
+}
+
+impl Paging {
+    fn page<K>(self, key: impl Fn(String) -> Result<K, Problem>) -> Result<Page<K>, Problem> {
+        let limit = self.limit.unwrap_or(PAGE);
+        if limit == 0 || limit > PAGE {
+            return Err(Problem::bad_request(format!("'limit' is a number from 1 to {PAGE}")));
+        }
+        Ok(Page { after: self.after.map(key).transpose()?, limit })
+    }
+}
+
 /// `GET /pki/certs`: own; an admin's: all.
 pub(in crate::server) async fn certificates(
     State(app): State<App>,
     Asking(who): Asking,
+    Query(paging): Query<Paging>,
 ) -> Result<JsonBody<api::Certificates>, Problem> {
     let of = match (&who.owner, access::administer(&who)) {
         (_, Ok(_)) => None,
@@ -166,8 +193,11 @@ pub(in crate::server) async fn certificates(
         (_, Err(denied)) => return Err(denied.into()),
     };
     let now = app.clock.now();
-    let certs = app.authority.certificates(of).await?;
-    Ok(JsonBody(api::Certificates { certs: certs.iter().map(|known| listing::certificate(known, now)).collect() }))
+    let key =
+        |text: String| text.parse::<Sha256>().map_err(|_| Problem::bad_request("'after' is the 'next' of a page"));
+    let (certs, next) = app.authority.certificates_page(of, paging.page(key)?).await?;
+    let certs = certs.iter().map(|known| listing::certificate(known, now)).collect();
+    Ok(JsonBody(api::Certificates { certs, next: next.map(|sha256| sha256.to_string()) }))
 }
 
 /// `POST /pki/revoke`: own; an admin's: all. Repeated: the same answer, no change.
@@ -255,12 +285,12 @@ const LONGEST_INVITE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(in crate::server) async fn invites(
     State(app): State<App>,
     Asking(who): Asking,
+    Query(paging): Query<Paging>,
 ) -> Result<JsonBody<api::Invites>, Problem> {
     access::administer(&who)?;
     let now = app.clock.now();
-    let invites: Vec<api::Invite> =
-        app.authority.invites().await?.iter().map(|invite| listing::invite(invite, now)).collect();
-    Ok(JsonBody(api::Invites { invites }))
+    let (invites, next) = app.authority.invites_page(paging.page(Ok)?).await?;
+    Ok(JsonBody(api::Invites { invites: invites.iter().map(|invite| listing::invite(invite, now)).collect(), next }))
 }
 
 /// `DELETE /pki/invites/{id}`.

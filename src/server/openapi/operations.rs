@@ -8,6 +8,7 @@ use super::operation::Who::{Admin, Anyone, Client, Est, Invited, Uploader};
 use super::operation::{Operation, op};
 use crate::api::{self, paste};
 use crate::link::LinkId;
+use crate::server::handlers::pki::Paging;
 use crate::server::handlers::{audit, links, upload};
 use crate::server::paste::Wanted;
 
@@ -277,12 +278,14 @@ fn pki() -> Vec<Operation> {
             .problems(&[409]),
         op("GET", "/pki/audit", Admin, "The last changes of trust").query::<audit::Part>().answers::<api::Audit>(200),
         op("GET", "/pki/audit/verify", Admin, "Whether the record is as it was written").answers::<api::Verified>(200),
-        op("GET", "/pki/certs", Client, "Own certificates; an admin's: all").answers::<api::Certificates>(200),
+        op("GET", "/pki/certs", Client, "Own certificates; an admin's: all")
+            .query::<Paging>()
+            .answers::<api::Certificates>(200),
         op("POST", "/pki/revoke", Client, "Revoke own certificates; an admin: any")
             .takes::<api::Revoke>()
             .answers::<api::Revoked>(200)
             .problems(&[404]),
-        op("GET", "/pki/invites", Admin, "All invites").answers::<api::Invites>(200),
+        op("GET", "/pki/invites", Admin, "All invites").query::<Paging>().answers::<api::Invites>(200),
         op("POST", "/pki/invites", Admin, "Make an invite")
             .takes::<api::NewInvite>()
             .answers::<api::MadeInvite>(201)

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 use super::Sqlite;
 use crate::identity::{ClientId, Fingerprint, Owner, Sha1, Sha256};
 use crate::store::trust::{
-    Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Listed, Revoked, Trust,
+    Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Listed, Part, Revoked, Trust,
 };
 use crate::store::{Error, millis};
 use crate::units::Timestamp;
@@ -88,6 +88,11 @@ fn one<T>(
     read: impl Fn(&SqlRow<'_>) -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
     connection.prepare_cached(sql)?.query_row(params, |row| Ok(read(row))).optional()?.transpose()
+}
+
+/// As SQLite has it: a negative number is any.
+fn limit(most: Option<u32>) -> i64 {
+    most.map_or(-1, i64::from)
 }
 
 fn many<T>(
@@ -306,9 +311,16 @@ impl Trust for Sqlite {
 
     fn certificates(&self, which: Certificates) -> BoxFuture<'_, Result<Vec<Known>, Error>> {
         let work = move |connection: &Connection| {
+            let Certificates { client, part } = &which;
+            let own = "(?1 IS NULL OR c.client = ?1)";
+            // What is not in the list has no place in it: the query finds nothing after it.
+            let after = "(?2 IS NULL OR c.created_at < (SELECT c.created_at FROM certificates c WHERE c.sha256 = ?2 AND OWN)
+                OR c.sha256 > ?2 AND c.created_at = (SELECT c.created_at FROM certificates c WHERE c.sha256 = ?2 AND OWN))";
+            let after = after.replace("OWN", own);
             let sql =
-                format!("SELECT {CERTIFICATE} WHERE ?1 IS NULL OR c.client = ?1 ORDER BY c.created_at DESC, c.sha256");
-            many(connection, &sql, [which.client.as_ref().map(ClientId::as_str)], known)
+                format!("SELECT {CERTIFICATE} WHERE {own} AND {after} ORDER BY c.created_at DESC, c.sha256 LIMIT ?3");
+            let after = part.after.map(|sha256| sha256.0);
+            many(connection, &sql, params![client.as_ref().map(ClientId::as_str), after, limit(part.limit)], known)
         };
         self.read_much(work).boxed()
     }
@@ -345,9 +357,13 @@ impl Trust for Sqlite {
         ready(self.read(|connection| one(connection, &sql, [hash.0], invite))).boxed()
     }
 
-    fn invites(&self) -> BoxFuture<'_, Result<Vec<Invite>, Error>> {
-        let sql = format!("SELECT {INVITE} ORDER BY created_at DESC, id");
-        self.read_much(move |connection| many(connection, &sql, [], invite)).boxed()
+    fn invites(&self, part: Part<String>) -> BoxFuture<'_, Result<Vec<Invite>, Error>> {
+        let sql = format!(
+            "SELECT {INVITE} WHERE ?1 IS NULL OR created_at < (SELECT created_at FROM invites WHERE id = ?1)
+             OR id > ?1 AND created_at = (SELECT created_at FROM invites WHERE id = ?1)
+             ORDER BY created_at DESC, id LIMIT ?2"
+        );
+        self.read_much(move |connection| many(connection, &sql, params![part.after, limit(part.limit)], invite)).boxed()
     }
 
     fn withdraw_invite(&self, id: &str, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
