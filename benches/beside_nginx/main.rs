@@ -14,14 +14,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context as _, Result};
 
 use crate::load::{Extent, Generator, Workload};
 use crate::nginx::Nginx;
 use crate::rig::content::Content;
 use crate::rig::process::Cores;
-use crate::rig::{ddrop, machine, tls};
+use crate::rig::{ddrop, machine, run, tls};
 use crate::table::{Circumstances, Page, Results};
 
 const USAGE: &str = "usage: cargo bench --bench beside_nginx [-- --quick]
@@ -52,57 +51,20 @@ struct Budget {
 }
 
 fn main() -> ExitCode {
-    let mut budget = FULL;
-    let mut asked = false;
-    for argument in std::env::args().skip(1) {
-        match argument.as_str() {
-            // What `cargo bench` passes, and `cargo test --all-targets` does not.
-            "--bench" => asked = true,
-            "--quick" => budget = QUICK,
-            "--help" | "-h" => {
-                println!("{USAGE}");
-                return ExitCode::SUCCESS;
-            }
-            other => {
-                eprintln!("'{other}' is not known here.\n{USAGE}");
-                return ExitCode::from(2);
-            }
-        }
-    }
-    if !asked {
-        eprintln!("nothing measured: this is for `cargo bench`");
-        return ExitCode::SUCCESS;
-    }
-    match bench(budget) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run::main(USAGE, &[], |asked| bench(if asked.quick { QUICK } else { FULL }))
 }
 
 fn bench(budget: Budget) -> Result<()> {
     let nginx = Nginx::find()?;
-    // Dropped last, after the servers that write into it.
-    let dir = tempfile::Builder::new().prefix("ddrop-bench-").tempdir()?;
+    let dir = run::folder()?;
     machine::ensure_room(dir.path(), 3 * budget.extent.bulk)?;
     let cores = Cores::divide();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores.load.max(1)).enable_all().build()?;
-    let page = runtime.block_on(async {
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        tokio::select! {
-            page = tokio::time::timeout(budget.end, run(&nginx, &cores, dir.path(), budget)) =>
-                page.with_context(|| format!("not done after {} seconds", budget.end.as_secs()))?,
-            _ = interrupt.recv() => bail!("interrupted"),
-            _ = terminate.recv() => bail!("terminated"),
-        }
-    })?;
+    let page = run::to_its_end(&cores, budget.end, measure(&nginx, &cores, dir.path(), budget))?;
     print!("{page}");
     Ok(())
 }
 
-async fn run(nginx: &Nginx, cores: &Cores, dir: &Path, budget: Budget) -> Result<String> {
+async fn measure(nginx: &Nginx, cores: &Cores, dir: &Path, budget: Budget) -> Result<String> {
     let begun = Instant::now();
     let (our_dir, their_dir) = (dir.join("ddrop"), dir.join("nginx"));
     std::fs::create_dir(&our_dir)?;

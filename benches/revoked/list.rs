@@ -11,8 +11,9 @@ use rustls::ClientConfig;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
+use crate::REVOKED;
 use crate::rig::process::Process;
-use crate::{REVOKED, median};
+use crate::rig::run::median;
 
 /// The admin, on kept-alive connections.
 #[derive(Clone)]
@@ -63,16 +64,13 @@ pub(crate) async fn measure(asker: &Asker, process: &Process, rounds: usize) -> 
         anew.push(millis(asked?.1));
         waited.push(millis(other?));
     }
-    let quiet = median(quiet_waits(asker, rounds).await?.into_iter());
+    let quiet = median(quiet_waits(asker, rounds).await?);
     println!("the list of {REVOKED} certificates: {:.2} MiB in DER, {:.2} MiB in PEM", mib(list.len()), mib(pem.len()));
     println!("  first asked for       {:>8.1} ms, then in PEM {:.1} ms", millis(first), millis(first_pem));
-    println!("  kept                  {:>8.1} ms (most of it the transfer)", median(kept.into_iter()));
-    println!("  one more is revoked   {:>8.1} ms", median(revoking.into_iter()));
-    println!("  asked for after that  {:>8.1} ms", median(anew.into_iter()));
-    println!(
-        "  another request then  {:>8.1} ms at the longest, without a list {quiet:.1} ms",
-        median(waited.into_iter())
-    );
+    println!("  kept                  {:>8.1} ms (most of it the transfer)", median(kept));
+    println!("  one more is revoked   {:>8.1} ms", median(revoking));
+    println!("  asked for after that  {:>8.1} ms", median(anew));
+    println!("  another request then  {:>8.1} ms at the longest, without a list {quiet:.1} ms", median(waited));
     println!("  memory of the server  {peak:>8.1} MiB at its peak for the first, {:.1} MiB after all", process.peak()?);
     Ok(())
 }

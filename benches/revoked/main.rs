@@ -23,6 +23,7 @@ use crate::list::Asker;
 use crate::load::{Extent, Generator, Sample, Workload};
 use crate::rig::content::Content;
 use crate::rig::process::Cores;
+use crate::rig::run::{self, median};
 use crate::rig::{ddrop, machine, tls};
 
 const USAGE: &str = "usage: cargo bench --bench revoked [-- --quick]
@@ -31,6 +32,9 @@ Measures what 100,000 revoked certificates cost and prints one page. Takes under
 
 /// Revoked certificates.
 const REVOKED: usize = 100_000;
+
+/// After this the run has failed.
+const END: Duration = Duration::from_secs(300);
 
 /// How much is done.
 #[derive(Clone, Copy)]
@@ -44,41 +48,13 @@ const FULL: Plan = Plan { rounds: 15, span: Duration::from_millis(2500), lists: 
 const QUICK: Plan = Plan { rounds: 5, span: Duration::from_millis(1000), lists: 3 };
 
 fn main() -> ExitCode {
-    let (mut plan, mut asked) = (FULL, false);
-    for argument in std::env::args().skip(1) {
-        match argument.as_str() {
-            // What `cargo bench` passes, and `cargo test --all-targets` does not.
-            "--bench" => asked = true,
-            "--quick" => plan = QUICK,
-            "--help" | "-h" => {
-                println!("{USAGE}");
-                return ExitCode::SUCCESS;
-            }
-            other => {
-                eprintln!("'{other}' is not known here.\n{USAGE}");
-                return ExitCode::from(2);
-            }
-        }
-    }
-    if !asked {
-        eprintln!("nothing measured: this is for `cargo bench`");
-        return ExitCode::SUCCESS;
-    }
-    match bench(plan) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run::main(USAGE, &[], |asked| bench(if asked.quick { QUICK } else { FULL }))
 }
 
 fn bench(plan: Plan) -> Result<()> {
-    // Dropped last, after the servers that write into it.
-    let dir = tempfile::Builder::new().prefix("ddrop-bench-").tempdir()?;
+    let dir = run::folder()?;
     let cores = Cores::divide();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores.load.max(1)).enable_all().build()?;
-    runtime.block_on(run(&cores, dir.path(), plan))
+    run::to_its_end(&cores, END, measure(&cores, dir.path(), plan))
 }
 
 /// A server, whoever loads it, and whoever asks it for lists.
@@ -103,7 +79,7 @@ impl Side {
     }
 }
 
-async fn run(cores: &Cores, dir: &Path, plan: Plan) -> Result<()> {
+async fn measure(cores: &Cores, dir: &Path, plan: Plan) -> Result<()> {
     println!("{}\n{}; {}\n", ddrop::version()?, machine::describe(), cores.describe());
     let content = Arc::new(Content::random()?);
     let mut none = Side::start(cores, &dir.join("none"), 0, &content).await?;
@@ -138,15 +114,9 @@ fn handshakes(pairs: &[(Sample, Sample)]) {
         let (lowest, highest) = (ratios.first().copied().unwrap_or(0.0), ratios.last().copied().unwrap_or(0.0));
         println!(
             "  {name:<16} none {none:>9.1} {unit:<3} many {many:>9.1} {unit:<3} ratio {:.3} ({lowest:.3} to {highest:.3})",
-            median(ratios.iter().copied())
+            median(&ratios)
         );
     };
     line("a second", "", |sample| sample.rate);
     line("server CPU", "µs", |sample| sample.cpu * 1e6);
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut all: Vec<f64> = values.collect();
-    all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or(0.0)
 }

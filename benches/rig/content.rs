@@ -16,6 +16,11 @@ impl Content {
         Ok(Self(bytes))
     }
 
+    /// These bytes; no more of them can be asked for than there are.
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
     /// Bytes that take no room in a file with a hole.
     pub(crate) fn zeros() -> Self {
         Self(vec![0; PERIOD])

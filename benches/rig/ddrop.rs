@@ -35,6 +35,11 @@ pub(crate) fn version() -> Result<String> {
 
 /// Starts a server on an empty folder in `dir` and enrols its first client.
 pub(crate) async fn start(cores: &Cores, dir: &Path, settings: &[&str]) -> Result<(Target, Enrolled)> {
+    start_limited(cores, dir, &[&UNLIMITED, settings].concat()).await
+}
+
+/// The same with the limits that are there by default.
+pub(crate) async fn start_limited(cores: &Cores, dir: &Path, settings: &[&str]) -> Result<(Target, Enrolled)> {
     let (target, invite) = serve(cores, dir, settings).await?;
     let enrolled = enrol(dir, &invite.context("ddrop printed no invite")?).await?;
     Ok((target, enrolled))
@@ -42,7 +47,7 @@ pub(crate) async fn start(cores: &Cores, dir: &Path, settings: &[&str]) -> Resul
 
 /// Starts a server again on the folder of one that has ended.
 pub(crate) async fn start_again(cores: &Cores, dir: &Path, settings: &[&str]) -> Result<Target> {
-    Ok(serve(cores, dir, settings).await?.0)
+    Ok(serve(cores, dir, &[&UNLIMITED, settings].concat()).await?.0)
 }
 
 /// The load comes from one client and is the same content again and again: limits on that are not what is measured.
@@ -50,7 +55,7 @@ const UNLIMITED: [&str; 4] = ["--rate-limit", "0", "--dedup-max", "0"];
 
 async fn serve(cores: &Cores, dir: &Path, settings: &[&str]) -> Result<(Target, Option<String>)> {
     let mut command = cores.server(Path::new(PROGRAM));
-    command.args(["serve", "-p", "0", "-h", "127.0.0.1"]).args(UNLIMITED).args(settings).arg("-s").arg(storage(dir));
+    command.args(["serve", "-p", "0", "-h", "127.0.0.1"]).args(settings).arg("-s").arg(storage(dir));
     alone(&mut command, dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut process = Process::start(&mut command)?;
     let stderr = process.child().stderr.take().context("ddrop has no stderr")?;

@@ -46,12 +46,17 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects and shakes hands. In TLS 1.3 the server has not yet judged the client's certificate when this returns.
     pub(crate) async fn open(address: SocketAddr, tls: &Arc<ClientConfig>, load: Load) -> Result<Self> {
+        Self::over(TcpStream::connect(address).await.context("could not connect")?, tls, load).await
+    }
+
+    /// Shakes hands on a connection that is there already.
+    pub(crate) async fn over(tcp: TcpStream, tls: &Arc<ClientConfig>, load: Load) -> Result<Self> {
         let room = match load {
             Load::Small => SMALL,
             Load::Bulk => BULK,
         };
-        let tcp = TcpStream::connect(address).await.context("could not connect")?;
         tcp.set_nodelay(true)?;
+        let address = tcp.peer_addr()?;
         let connector = TlsConnector::from(Arc::clone(tls));
         let name = ServerName::from(address.ip());
         let mut stream = timeout(PATIENCE, connector.connect(name, BufReader::with_capacity(room, tcp)))

@@ -32,6 +32,21 @@ pub(crate) fn client(enrolled: &Enrolled, peer_root: Option<CertificateDer<'stat
     Ok(config)
 }
 
+/// Somebody without a certificate, who never resumes.
+pub(crate) fn stranger(enrolled: &Enrolled) -> Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&enrolled.file("ca.crt"))? {
+        roots.add(certificate)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(one_cipher()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
 /// The same client, with a memory of its own for tickets.
 pub(crate) fn resuming(client: &ClientConfig) -> ClientConfig {
     let mut config = client.clone();

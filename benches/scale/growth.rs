@@ -9,9 +9,10 @@ use tokio::time::sleep;
 
 use crate::Extent;
 use crate::fill::{Filled, Kind};
-use crate::probe::{Ask, Probe, median};
+use crate::probe::{Ask, Probe};
 use crate::rig::ddrop;
 use crate::rig::process::Cores;
+use crate::rig::run::median;
 use crate::rig::target::Target;
 
 /// Links of the small database.

@@ -15,11 +15,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context as _, Result};
 
 use crate::rig::process::Cores;
-use crate::rig::{ddrop, machine};
+use crate::rig::{ddrop, machine, run};
 
 const USAGE: &str = "usage: cargo bench --bench scale [-- [--quick] [growth] [sweep] [crowd]]
 
@@ -77,6 +76,9 @@ enum Part {
     Crowd,
 }
 
+/// By their names.
+const PARTS: [(&str, Part); 3] = [("growth", Part::Growth), ("sweep", Part::Sweep), ("crowd", Part::Crowd)];
+
 impl Part {
     /// Bytes that must be free.
     fn room(self, extent: Extent) -> u64 {
@@ -90,61 +92,23 @@ impl Part {
 }
 
 fn main() -> ExitCode {
-    let (mut extent, mut asked, mut parts) = (FULL, false, Vec::new());
-    for argument in std::env::args().skip(1) {
-        match argument.as_str() {
-            // What `cargo bench` passes, and `cargo test --all-targets` does not.
-            "--bench" => asked = true,
-            "--quick" => extent = QUICK,
-            "growth" => parts.push(Part::Growth),
-            "sweep" => parts.push(Part::Sweep),
-            "crowd" => parts.push(Part::Crowd),
-            "--help" | "-h" => {
-                println!("{USAGE}");
-                return ExitCode::SUCCESS;
-            }
-            other => {
-                eprintln!("'{other}' is not known here.\n{USAGE}");
-                return ExitCode::from(2);
-            }
-        }
-    }
-    if !asked {
-        eprintln!("nothing measured: this is for `cargo bench`");
-        return ExitCode::SUCCESS;
-    }
-    if parts.is_empty() {
-        parts = vec![Part::Growth, Part::Sweep, Part::Crowd];
-    }
-    match bench(extent, &parts) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run::main(USAGE, &PARTS.map(|(name, _)| name), |asked| {
+        let parts: Vec<Part> =
+            PARTS.iter().filter(|(name, _)| asked.parts.contains(name)).map(|(_, part)| *part).collect();
+        bench(if asked.quick { QUICK } else { FULL }, &parts)
+    })
 }
 
 fn bench(extent: Extent, parts: &[Part]) -> Result<()> {
-    // Dropped last, after the servers that write into it.
-    let dir = tempfile::Builder::new().prefix("ddrop-bench-").tempdir()?;
+    let dir = run::folder()?;
     for part in parts {
         machine::ensure_room(dir.path(), part.room(extent))?;
     }
     let cores = Cores::divide();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores.load.max(1)).enable_all().build()?;
-    runtime.block_on(async {
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        tokio::select! {
-            done = tokio::time::timeout(extent.end, run(&cores, dir.path(), extent, parts)) =>
-                done.with_context(|| format!("not done after {} seconds", extent.end.as_secs()))?,
-            _ = interrupt.recv() => bail!("interrupted"),
-            _ = terminate.recv() => bail!("terminated"),
-        }
-    })
+    run::to_its_end(&cores, extent.end, measure(&cores, dir.path(), extent, parts))
 }
 
-async fn run(cores: &Cores, dir: &Path, extent: Extent, parts: &[Part]) -> Result<()> {
+async fn measure(cores: &Cores, dir: &Path, extent: Extent, parts: &[Part]) -> Result<()> {
     println!("machine   {}; {}", machine::describe(), machine::file_system(dir));
     println!("server    {}", ddrop::version()?);
     println!("cores     {}", cores.describe());

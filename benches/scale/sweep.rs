@@ -12,9 +12,10 @@ use tokio::time::sleep;
 
 use crate::Extent;
 use crate::fill::{Filled, Kind};
-use crate::probe::{Ask, Probe, quantile};
+use crate::probe::{Ask, Probe};
 use crate::rig::ddrop;
 use crate::rig::process::Cores;
+use crate::rig::run::quantile;
 use crate::rig::target::Target;
 
 /// Links that live on.
