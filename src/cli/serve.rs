@@ -299,6 +299,7 @@ async fn open(settings: &Serve, clock: &Arc<dyn Clock>) -> Result<(App, Source)>
             policy: settings.policy,
             lifetimes: settings.lifetimes,
             max_file_size: settings.max_file_size,
+            max_links: settings.max_links,
             cleanup_interval: settings.cleanup_interval,
             drain: settings.drain,
             limits: settings.limits,

@@ -78,6 +78,8 @@ pub struct Serve {
     pub max_file_size: u64,
     /// Bytes `files/` may have.
     pub max_storage: u64,
+    /// Links one owner may have.
+    pub max_links: u64,
     /// How long links may live.
     pub lifetimes: Lifetimes,
     /// Between two sweeps.
@@ -184,6 +186,10 @@ impl Serve {
             token,
             max_file_size: said.text("max_file_size_mb", positive)?.saturating_mul(MIB),
             max_storage: said.text("max_storage_mb", positive)?.saturating_mul(MIB),
+            max_links: match said.text("max_links", number)? {
+                0 => u64::MAX,
+                most => most,
+            },
             lifetimes: Lifetimes {
                 default: Ttl::For(Duration::from_secs(default_hours.saturating_mul(3600))),
                 max: said

@@ -78,6 +78,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("api_token_file", "FILE", None, "File with that token, read again on SIGHUP"),
     setting("max_file_size_mb", "MIB", Some("100"), "MiB one upload may have"),
     setting("max_storage_mb", "MIB", Some("1024"), "MiB files/ may have in all"),
+    setting("max_links", "N", Some("100000"), "Links one client may have, and all strangers together; 0 is any number"),
     setting("default_expire_hours", "HOURS", Some("1"), "Lifetime of a link when none is asked for"),
     setting("max_ttl", "TTL", Some("48h"), "Longest lifetime of a link: 90s, 30m, 2h, 7d, 4w or inf"),
     setting("cleanup_interval_seconds", "SECONDS", Some("300"), "Between two sweeps"),

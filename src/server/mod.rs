@@ -68,6 +68,8 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// Bytes one upload may have.
     pub max_file_size: u64,
+    /// Links one owner may have.
+    pub max_links: u64,
     /// Between two sweeps.
     pub cleanup_interval: Duration,
     /// How long running transfers may take to finish once the server is told to stop.
@@ -130,6 +132,7 @@ impl App {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn new(parts: Parts) -> Result<Self, store::Error> {
+        parts.store.limit_links(parts.settings.max_links);
         let admission = Admission::new(&parts.store).await?;
         let throttle = Throttle::new(&parts.settings.abuse, &parts.store).await?;
         let (desk, passwords) = (paste::Desk::new(), passwords::Passwords::new());

@@ -398,6 +398,12 @@ impl From<store::Error> for Problem {
         match error {
             E::TooLarge { limit } => Self::too_large(limit),
             E::Full { .. } => Self::full("Storage limit exceeded"),
+            E::TooMany { most } => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "too_many_links",
+                format!("you have {most} links, as many as one may have"),
+            )
+            .hint("expire links that are no longer needed, or ask the operator for more (DD_MAX_LINKS)"),
             E::NoSpace(_) => Self::full(DISK_FULL).because(&error),
             E::Length { .. } => Self::new(StatusCode::BAD_REQUEST, "interrupted", error.to_string()),
             E::Ended => Self::gone(),

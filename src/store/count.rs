@@ -63,7 +63,7 @@ impl Store {
         // What is being written is in the budget by what was reserved for it.
         let running = inner.with_running(|running| running.clone());
         let mut skip = HashSet::new();
-        for id in running {
+        for id in running.into_keys() {
             if let Some(row) = inner.links.find(&id).await? {
                 skip.insert(row.link.blob);
             }

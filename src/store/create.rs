@@ -42,15 +42,16 @@ impl Store {
     /// Makes a link to another address, under a short id.
     ///
     /// # Errors
-    /// [`Error::Full`] when there are as many links as there may be; or the database cannot be written.
+    /// [`Error::Full`] and [`Error::TooMany`] when there are as many links as there may be; or the database cannot be written.
     pub async fn shorten(&self, permit: Permit<Create>, target: String, ttl: Ttl, idle: bool) -> Result<Link, Error> {
-        let _counted = self.inner.counted()?;
-        self.inner.one_more().await?;
+        let owner = permit.into_inner().owner;
+        let _counted = self.inner.counted(&owner)?;
+        self.inner.one_more(&owner).await?;
         let now = self.inner.clock.now();
         let mut link = Link {
             id: LinkId::random_short()?,
             kind: Kind::Url,
-            owner: permit.into_inner().owner,
+            owner,
             name: None,
             mime: String::new(),
             size: 0,

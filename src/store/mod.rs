@@ -5,8 +5,9 @@
 //! while. A crash anywhere leaves something the sweeper understands. Expiry is enforced on read; the sweeper only
 //! reclaims.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tracing::Instrument as _;
 
 use crate::access::{List, Manage, Permit};
 use crate::clock::Clock;
+use crate::identity::Owner;
 use crate::link::{Change, Link, LinkId};
 use crate::units::{self, Timestamp};
 
@@ -88,17 +90,19 @@ struct Inner {
     cache: Cache,
     touches: Touches,
     budget: Budget,
-    /// Uploads of this process that are under way.
-    running: Mutex<HashSet<LinkId>>,
+    /// Uploads of this process that are under way, and whose they are.
+    running: Mutex<HashMap<LinkId, Owner>>,
     /// What cleans up after uploads and readings that were broken off, and what goes on without its caller.
     cleaning: TaskTracker,
     max_file_size: u64,
     most_links: u64,
+    /// The same of one owner.
+    most_each: AtomicU64,
     clock: Arc<dyn Clock>,
 }
 
 impl Inner {
-    fn with_running<T>(&self, f: impl FnOnce(&mut HashSet<LinkId>) -> T) -> T {
+    fn with_running<T>(&self, f: impl FnOnce(&mut HashMap<LinkId, Owner>) -> T) -> T {
         f(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -214,6 +218,7 @@ impl Store {
             cleaning: TaskTracker::new(),
             max_file_size: config.max_file_size,
             most_links: number::most(config.max_storage),
+            most_each: AtomicU64::new(u64::MAX),
             clock,
         };
         let store = Self { inner: Arc::new(inner) };
@@ -369,6 +374,12 @@ pub enum Error {
     Full {
         /// What is allowed in all.
         capacity: u64,
+    },
+    /// Whoever makes it has as many links as one may have.
+    #[error("{most} links are as many as one may have")]
+    TooMany {
+        /// What is allowed.
+        most: u64,
     },
     /// The disk is full.
     #[error("the disk is full")]

@@ -1,6 +1,9 @@
 //! How many links there may be: one without bytes costs a row all the same, and so does the memory of one that ended.
 
+use std::sync::atomic::Ordering;
+
 use super::{Error, Inner, Store};
+use crate::identity::Owner;
 use crate::link::LinkId;
 use crate::units::Timestamp;
 
@@ -29,9 +32,9 @@ impl Drop for Counted<'_> {
 
 impl Inner {
     /// One that is not an upload counts too while it comes to be.
-    pub(super) fn counted(&self) -> Result<Counted<'_>, Error> {
+    pub(super) fn counted(&self, owner: &Owner) -> Result<Counted<'_>, Error> {
         let id = LinkId::random()?;
-        self.with_running(|running| running.insert(id.clone()));
+        self.with_running(|running| running.insert(id.clone(), owner.clone()));
         Ok(Counted { inner: self, id })
     }
 
@@ -39,16 +42,31 @@ impl Inner {
     ///
     /// Those that are running are counted before those that are there: one that is finished in between counts twice,
     /// and none not at all, so racing ones are never more than there may be.
-    pub(super) async fn one_more(&self) -> Result<(), Error> {
-        let coming = self.with_running(|running| running.len()) as u64;
-        if self.links.ready().await?.saturating_add(coming) > self.most_links {
+    pub(super) async fn one_more(&self, owner: &Owner) -> Result<(), Error> {
+        let (coming, own_coming) = self.with_running(|running| {
+            let own = running.values().filter(|other| *other == owner).count();
+            (running.len() as u64, own as u64)
+        });
+        let (ready, own_ready) = self.links.ready(owner).await?;
+        if ready.saturating_add(coming) > self.most_links {
             return Err(Error::Full { capacity: self.budget.capacity() });
+        }
+        let most = self.most_each.load(Ordering::Relaxed);
+        // The bearer of the token is the operator, or stands for many.
+        if *owner != Owner::Token && own_ready.saturating_add(own_coming) > most {
+            return Err(Error::TooMany { most });
         }
         Ok(())
     }
 }
 
 impl Store {
+    /// From now on one owner may have so many links: all strangers together, each certificate nobody vouched for, each
+    /// client. The bearer of the token may have any number.
+    pub fn limit_links(&self, most_each: u64) {
+        self.inner.most_each.store(most_each, Ordering::Relaxed);
+    }
+
     /// What ended earlier than this is to be forgotten: what `due` says, and more when there is too much to remember.
     pub(super) async fn forgotten_before(&self, due: Timestamp) -> Result<Timestamp, Error> {
         let beyond = self.inner.links.buried_beyond(self.inner.most_links).await?;
@@ -86,7 +104,7 @@ mod tests {
     }
 
     async fn ready(store: &Store) -> u64 {
-        store.inner.links.ready().await.expect("counted")
+        store.inner.links.ready(&alice().owner).await.expect("counted").0
     }
 
     #[test]
@@ -109,6 +127,39 @@ mod tests {
         assert_eq!(ready(&store).await, LEAST);
         assert!(matches!(shorten(&store).await, Err(Error::Full { .. })));
         assert!(matches!(upload(&store, 0, false).await, Err(Error::Full { .. })), "a file without bytes is one too");
+        clock.advance(Duration::from_secs(3600));
+        store.sweep().await.expect("swept");
+        upload(&store, 0, false).await.expect("there is room again");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn one_owner_has_so_many_links_however_they_race_and_others_have_theirs() {
+        let (_folder, clock, store) = open().await;
+        store.limit_links(10);
+        let racing = join_all((0..60).map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                match n % 2 {
+                    0 => shorten(&store).await.is_ok(),
+                    _ => upload(&store, 0, false).await.is_ok(),
+                }
+            })
+        }));
+        let won = racing.await.into_iter().filter(|one| *one.as_ref().expect("no panic")).count() as u64;
+        assert!(won <= 10 && won == ready(&store).await, "{won}");
+        for _ in won..10 {
+            upload(&store, 0, false).await.expect("one more");
+        }
+        assert!(matches!(shorten(&store).await, Err(Error::TooMany { most: 10 })));
+        assert!(matches!(upload(&store, 0, false).await, Err(Error::TooMany { most: 10 })));
+        for owner in [Owner::Anonymous, Owner::Token] {
+            let bob = crate::identity::Principal { owner: owner.clone(), ..alice() };
+            for n in 0..12 {
+                let permit = access::create(&bob, Policy::default(), Admitted::untested()).expect("allowed");
+                let made = store.shorten(permit, "https://example.org/".to_owned(), Ttl::Forever, false).await;
+                assert_eq!(made.is_ok(), n < 10 || owner == Owner::Token, "{owner:?}, {n}");
+            }
+        }
         clock.advance(Duration::from_secs(3600));
         store.sweep().await.expect("swept");
         upload(&store, 0, false).await.expect("there is room again");

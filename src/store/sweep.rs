@@ -172,7 +172,7 @@ impl Store {
     /// Whether an upload of this process has ended without becoming a link. The row is read after it is known not to be
     /// running any more: only then does it say what became of it.
     async fn is_given_up(&self, id: &LinkId) -> Result<bool, Error> {
-        if self.inner.with_running(|running| running.contains(id)) {
+        if self.inner.with_running(|running| running.contains_key(id)) {
             return Ok(false);
         }
         Ok(self.inner.links.find(id).await?.is_some_and(|row| row.phase == Phase::Pending))

@@ -83,7 +83,7 @@ impl Upload {
                 return Err(error.into());
             }
         };
-        inner.with_running(|running| running.insert(link.clone()));
+        inner.with_running(|running| running.insert(link.clone(), owner.clone()));
         inner.budget.begun();
         // From here on dropping it cleans up.
         let (writer, wanted) = (None, None);
@@ -103,7 +103,7 @@ impl Upload {
             sealing: false,
         };
         if upload.replaces.is_none() {
-            upload.inner.one_more().await?;
+            upload.inner.one_more(&upload.owner).await?;
         }
         let row = ledger::Reservation {
             id: upload.link.clone(),

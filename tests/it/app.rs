@@ -47,6 +47,7 @@ impl Default for Setup {
                 policy: Policy::default(),
                 lifetimes: Lifetimes { default: hours(1), max: hours(48) },
                 max_file_size: 1024 * 1024,
+                max_links: 100_000,
                 cleanup_interval: Duration::from_secs(3600),
                 drain: Duration::from_secs(10),
                 limits: Limits {

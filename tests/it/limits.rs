@@ -24,6 +24,32 @@ async fn a_file_that_is_too_large_is_refused_before_and_while_it_comes() {
 }
 
 #[tokio::test]
+async fn one_client_has_so_many_links_and_not_the_room_of_others() {
+    let mut setup = Setup { token: Some("planted-token"), ..Setup::default() };
+    setup.settings.max_links = 3;
+    let app = TestApp::with(setup).await;
+    let (alice, bob) = (app.client("alice").await, app.client("bob").await);
+    let made: Vec<api::Link> = futures_util::future::join_all((0..3).map(|_| alice.upload(""))).await;
+    let racing = (0..6).map(|_| alice.try_upload("", ""));
+    for refused in futures_util::future::join_all(racing).await {
+        let problem = expect_problem(refused, 507, "too_many_links").await;
+        assert!(problem.detail.contains('3') && problem.hint.expect("a hint").contains("DD_MAX_LINKS"));
+    }
+    let url = serde_json::json!({ "url": "https://example.org/" });
+    let shortened = alice.request(Method::POST, "/api/shorten").json(&url).send().await.expect("answered");
+    expect_problem(shortened, 507, "too_many_links").await;
+    let changed = alice.request(Method::PUT, &format!("/api/links/{}/content", made[0].id)).body("other").send().await;
+    assert!(changed.expect("answered").status().is_success(), "other content is no other link");
+    bob.upload("").await;
+    for _ in 0..5 {
+        app.anonymous().with_token("planted-token").upload("").await;
+    }
+    alice.request(Method::DELETE, &format!("/api/links/{}", made[0].id)).send().await.expect("answered");
+    alice.upload("").await;
+    app.close().await;
+}
+
+#[tokio::test]
 async fn who_asks_before_sending_is_told_before_sending() {
     let app = TestApp::start().await;
     let alice = app.client("alice").await;

@@ -176,8 +176,9 @@ pub(super) trait Links: Send + Sync {
     /// Live links of an owner, or of all; costs the same however many there are.
     fn totals(&self, owner: Option<Owner>, now: Timestamp) -> BoxFuture<'_, Result<Totals, Error>>;
 
-    /// Ready rows, those that are over and not yet doomed too; costs the same however many there are.
-    fn ready(&self) -> BoxFuture<'_, Result<u64, Error>>;
+    /// Ready rows, those that are over and not yet doomed too, in all and of an owner; costs the same however many there
+    /// are.
+    fn ready(&self, owner: &Owner) -> BoxFuture<'_, Result<(u64, u64), Error>>;
 
     /// When the newest of those buried rows ended that are more than `most`; `None` if there are no more.
     fn buried_beyond(&self, most: u64) -> BoxFuture<'_, Result<Option<Timestamp>, Error>>;

@@ -431,11 +431,14 @@ impl Links for Sqlite {
         self.read_much(move |connection| totals(connection, owner.as_ref(), now)).boxed()
     }
 
-    fn ready(&self) -> BoxFuture<'_, Result<u64, Error>> {
+    fn ready(&self, owner: &Owner) -> BoxFuture<'_, Result<(u64, u64), Error>> {
         let found = self.read(|connection| {
-            let sql = "SELECT links FROM totals WHERE owner = ''";
-            let links: Option<i64> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
-            Ok(links.and_then(|links| u64::try_from(links).ok()).unwrap_or(0))
+            let mut statement = connection.prepare_cached("SELECT links FROM totals WHERE owner = ?1")?;
+            let mut links = |owner: &str| -> Result<u64, Error> {
+                let links: Option<i64> = statement.query_row([owner], |row| row.get(0)).optional()?;
+                Ok(links.and_then(|links| u64::try_from(links).ok()).unwrap_or(0))
+            };
+            Ok((links("")?, links(&owner.to_string())?))
         });
         ready(found).boxed()
     }
