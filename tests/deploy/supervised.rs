@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -138,13 +138,16 @@ fn nothing_is_lost_while_one_server_replaces_another_ten_times() {
     let large = user.file("large");
     let content: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
     std::fs::write(&large, &content).expect("written");
-    let done = AtomicBool::new(false);
+    let (done, under_way) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (rounds, finished) = mpsc::channel();
+    let (mut replaced, mut interrupted) = (0, 0);
     std::thread::scope(|scope| {
         for _ in 0..3 {
-            let (user, large, content, done, rounds) = (&user, &large, &content, &done, rounds.clone());
+            let (user, large, content, rounds) = (&user, &large, &content, rounds.clone());
+            let (done, under_way) = (&done, &under_way);
             scope.spawn(move || {
                 while !done.load(Ordering::SeqCst) {
+                    under_way.fetch_add(1, Ordering::SeqCst);
                     let up = user.run(&["upload", &large.display().to_string()]);
                     assert!(up.status.success(), "{}", words(&up));
                     let link = String::from_utf8_lossy(&up.stdout).trim().to_owned();
@@ -152,6 +155,7 @@ fn nothing_is_lost_while_one_server_replaces_another_ten_times() {
                     assert!(down.status.success() && down.stdout == *content, "{}", words(&down));
                     let ended = user.run(&["expire", link.rsplit('/').next().expect("an id")]);
                     assert!(ended.status.success(), "{}", words(&ended));
+                    under_way.fetch_sub(1, Ordering::SeqCst);
                     // Nobody counts any more at the end.
                     let _ = rounds.send(());
                 }
@@ -159,14 +163,21 @@ fn nothing_is_lost_while_one_server_replaces_another_ten_times() {
         }
         drop(rounds);
         for _ in 0..10 {
+            // None within that time: the threads say why when they are waited for, or the count below is short.
             if finished.recv_timeout(Duration::from_secs(120)).is_err() {
                 break;
             }
+            // Rounds from before the last replacement say nothing about the one that comes.
+            while finished.try_recv().is_ok() {}
+            interrupted += under_way.load(Ordering::SeqCst);
             // As a service manager restarts: the next one is started when the one before has ended.
             server.take().expect("a server").stop();
             server = Some(start());
+            replaced += 1;
         }
         done.store(true, Ordering::SeqCst);
     });
+    assert_eq!(replaced, 10, "nothing got through any more");
+    assert!(interrupted >= 10, "others were under way at the time: {interrupted}");
     server.expect("ten were started").stop();
 }
