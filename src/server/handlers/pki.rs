@@ -171,6 +171,17 @@ pub(in crate::server) struct Paging {
     after: Option<String>,
 }
 
+/// The same where entries are known by a SHA-256.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(in crate::server) struct PagingByDigest {
+    /// Entries on a page; 1000 when absent.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<u32>,
+    /// `next` of the page before.
+    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
+    after: Option<String>,
+}
+
 impl Paging {
     fn page<K>(self, key: impl Fn(String) -> Result<K, Problem>) -> Result<Page<K>, Problem> {
         let limit = self.limit.unwrap_or(PAGE);
@@ -185,7 +196,7 @@ impl Paging {
 pub(in crate::server) async fn certificates(
     State(app): State<App>,
     Asking(who): Asking,
-    Query(paging): Query<Paging>,
+    Query(PagingByDigest { limit, after }): Query<PagingByDigest>,
 ) -> Result<JsonBody<api::Certificates>, Problem> {
     let of = match (&who.owner, access::administer(&who)) {
         (_, Ok(_)) => None,
@@ -195,7 +206,7 @@ pub(in crate::server) async fn certificates(
     let now = app.clock.now();
     let key =
         |text: String| text.parse::<Sha256>().map_err(|_| Problem::bad_request("'after' is the 'next' of a page"));
-    let (certs, next) = app.authority.certificates_page(of, paging.page(key)?).await?;
+    let (certs, next) = app.authority.certificates_page(of, Paging { limit, after }.page(key)?).await?;
     let certs = certs.iter().map(|known| listing::certificate(known, now)).collect();
     Ok(JsonBody(api::Certificates { certs, next: next.map(|sha256| sha256.to_string()) }))
 }

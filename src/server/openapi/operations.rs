@@ -8,7 +8,7 @@ use super::operation::Who::{Admin, Anyone, Client, Est, Invited, Uploader};
 use super::operation::{Operation, op};
 use crate::api::{self, paste};
 use crate::link::LinkId;
-use crate::server::handlers::pki::Paging;
+use crate::server::handlers::pki::{Paging, PagingByDigest};
 use crate::server::handlers::{audit, links, upload};
 use crate::server::paste::Wanted;
 
@@ -279,7 +279,7 @@ fn pki() -> Vec<Operation> {
         op("GET", "/pki/audit", Admin, "The last changes of trust").query::<audit::Part>().answers::<api::Audit>(200),
         op("GET", "/pki/audit/verify", Admin, "Whether the record is as it was written").answers::<api::Verified>(200),
         op("GET", "/pki/certs", Client, "Own certificates; an admin's: all")
-            .query::<Paging>()
+            .query::<PagingByDigest>()
             .answers::<api::Certificates>(200),
         op("POST", "/pki/revoke", Client, "Revoke own certificates; an admin: any")
             .takes::<api::Revoke>()
