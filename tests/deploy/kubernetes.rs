@@ -14,7 +14,10 @@ fn made(overlay: &str, folder: &Path) -> String {
     std::fs::write(place.join("base/api-token"), "token").expect("written");
     std::fs::write(place.join("overlays").join(overlay).join("proxy-secret"), "secret").expect("written");
     let mut command = Command::new("kubectl");
-    let made = run(command.arg("kustomize").arg(place.join("overlays").join(overlay)), "install kubectl");
+    let made = run(
+        command.arg("kustomize").arg(place.join("overlays").join(overlay)),
+        "kubectl 1.21 or later: https://kubernetes.io/docs/tasks/tools",
+    );
     assert!(made.status.success(), "{overlay}: {}", words(&made));
     String::from_utf8(made.stdout).expect("UTF-8")
 }
