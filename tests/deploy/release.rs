@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::server::words;
+use crate::server::{DDROP, words};
 use crate::tools::{root, run, static_binary, tool};
 
 #[test]
@@ -32,6 +32,22 @@ fn a_newcomer_gets_from_a_binary_to_a_hardened_server_and_a_first_drop() {
     // With the time each step took.
     println!("{}", words(&went));
     assert!(went.status.success() && words(&went).contains("a first drop, and back"), "{}", words(&went));
+}
+
+#[test]
+fn what_a_connection_and_an_upload_take_can_be_measured_and_is_bounded() {
+    let measured = run(Command::new(root().join("deploy/sizing.py")).args([DDROP, "50"]), "apt-get install python3");
+    let text = words(&measured);
+    assert!(measured.status.success(), "{text}");
+    let figure = |what: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("no '{what}': {text}"));
+        line[what.len()..].split_whitespace().next().expect("a figure").parse().expect("a number")
+    };
+    // MiB, and KiB. The program the tests run is not optimised, and takes more of it than a release.
+    assert!((1.0..100.0).contains(&figure("at rest")), "{text}");
+    assert!((1.0..200.0).contains(&figure("per open connection")), "{text}");
+    assert!((1.0..2048.0).contains(&figure("per running upload")), "{text}");
+    assert!((0.0..1024.0).contains(&figure("per link, beside 1 MB")), "{text}");
 }
 
 #[test]
