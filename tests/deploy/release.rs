@@ -28,10 +28,15 @@ fn a_newcomer_gets_from_a_binary_to_a_hardened_server_and_a_first_drop() {
     let folder = tempfile::tempdir().expect("a folder");
     let binary = static_binary(folder.path());
     let mut command = Command::new(root().join("deploy/newcomer.sh"));
-    let went = run(command.arg(binary), "apt-get install iproute2 procps util-linux");
+    let went = run(command.arg(binary), "apt-get install debootstrap iproute2 procps util-linux");
     // With the time each step took.
     println!("{}", words(&went));
-    assert!(went.status.success() && words(&went).contains("a first drop, and back"), "{}", words(&went));
+    assert!(went.status.success(), "{}", words(&went));
+    for done in
+        ["systemd runs there", "no privileges", "a first drop, and back", "replaced ten times", "nothing is left"]
+    {
+        assert!(words(&went).contains(done), "{done}: {}", words(&went));
+    }
 }
 
 #[test]
