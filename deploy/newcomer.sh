@@ -12,7 +12,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(dirname "$here")
-packages=systemd,git,gcc,libc6-dev,python3-minimal,iproute2
+packages=systemd,git,gcc,libc6-dev,python3,iproute2
 fail() { printf 'newcomer.sh: %s\n' "$*" >&2; exit 1; }
 begun=${BEGUN-$(date +%s%N)}
 step() { printf '%7d ms  %s\n' "$((($(date +%s%N) - begun) / 1000000))" "$*"; }
