@@ -51,7 +51,7 @@ pub(crate) async fn start_again(cores: &Cores, dir: &Path, settings: &[&str]) ->
 }
 
 /// The load comes from one client and is the same content again and again: limits on that are not what is measured.
-const UNLIMITED: [&str; 4] = ["--rate-limit", "0", "--dedup-max", "0"];
+const UNLIMITED: [&str; 6] = ["--rate-limit", "0", "--dedup-max", "0", "--max-links", "0"];
 
 async fn serve(cores: &Cores, dir: &Path, settings: &[&str]) -> Result<(Target, Option<String>)> {
     let mut command = cores.server(Path::new(PROGRAM));

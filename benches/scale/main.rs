@@ -22,7 +22,7 @@ use crate::rig::{ddrop, machine, run};
 
 const USAGE: &str = "usage: cargo bench --bench scale [-- [--quick] [growth] [sweep] [crowd]]
 
-Measures ddrop with many links and prints one page; all three parts unless some are named. Takes some 10 minutes,
+Measures ddrop with many links and prints one page; all three parts unless some are named. Takes some 12 minutes,
 with --quick some 2. Files go into a folder of their own under $TMPDIR, which needs 17 GiB of room (--quick: 2 GiB;
 without crowd: 3 GiB), and are removed at the end.";
 
@@ -31,7 +31,7 @@ const FULL: Extent = Extent {
     rounds: 7,
     batch: 200,
     expired: 100_000,
-    sweeps: 3,
+    sweeps: 2,
     crowd: 64,
     body: 256 << 20,
     end: Duration::from_secs(1800),

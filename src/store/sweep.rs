@@ -33,11 +33,12 @@ struct Pace {
 }
 
 impl Pace {
-    const FIRST: u32 = 16;
-    const FEWEST: u32 = 4;
+    const FIRST: u32 = 64;
+    /// Fewer take as long: what is waited for is the disk, once for all of them.
+    const FEWEST: u32 = 32;
     const MOST: u32 = 256;
     /// A batch that took less could have been larger, and one that took more than twice as long smaller.
-    const AIM: Duration = Duration::from_millis(5);
+    const AIM: Duration = Duration::from_millis(8);
     const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
     fn new() -> Self {
@@ -226,7 +227,7 @@ mod tests {
     fn a_batch_becomes_what_the_disk_can_do_in_a_few_milliseconds() {
         let after = |batch, millis| Pace::after(batch, Duration::from_millis(millis));
         assert_eq!(after(Pace::FIRST, 1), Pace::FIRST * 2);
-        assert_eq!(after(Pace::FIRST, 7), Pace::FIRST);
+        assert_eq!(after(Pace::FIRST, 10), Pace::FIRST);
         assert_eq!(after(Pace::FIRST, 30), Pace::FIRST / 2);
         assert_eq!((after(Pace::MOST, 0), after(Pace::FEWEST, 1000)), (Pace::MOST, Pace::FEWEST));
     }
