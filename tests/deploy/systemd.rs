@@ -85,7 +85,11 @@ fn the_server_makes_no_system_call_that_the_unit_forbids() {
     let inner = handed(&socket, &folder.path().join("storage"));
     // The tracer starts the shell that becomes the server, so that the socket and the process id stay what they are.
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-e", "signal=none", "-o"]).arg(&trace).arg(inner.get_program()).args(inner.get_args());
+    command
+        .args(["-f", "-y", "-qq", "-e", "signal=none", "-o"])
+        .arg(&trace)
+        .arg(inner.get_program())
+        .args(inner.get_args());
     command.env("DD_LOG", "warn").stdin(std::os::fd::OwnedFd::from(socket.try_clone().expect("a socket")));
     let server = Server::try_spawn(command).unwrap_or_else(|error| panic!("strace: {error} (apt-get install strace)"));
     let user = User::enrolled(server.invite());
@@ -119,6 +123,8 @@ fn the_server_makes_no_system_call_that_the_unit_forbids() {
     allowed.insert("fchown".to_owned());
     let forbidden: Vec<_> = made.difference(&allowed).collect();
     assert!(forbidden.is_empty(), "the unit forbids {forbidden:?}");
+    let log = |call: &str| served.lines().any(|line| line.contains(call) && line.contains("/links.db-wal>"));
+    assert!(log(" fdatasync(") && !log(" fsync("), "a commit waits for the file system's own journal");
 }
 
 fn install(root: &Path, arguments: &[&str]) -> Output {
