@@ -1,6 +1,8 @@
 //! Copies what was committed from the write-ahead log into the database, on a thread of its own: that takes the disk's
 //! time, and the one that writes has callers waiting.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -8,22 +10,21 @@ use rusqlite::Connection;
 
 use crate::store::Error;
 
-/// Pages in the log that are worth copying: SQLite's own measure.
-const WORTH: i64 = 1000;
+/// Pages in the log that are worth copying. Half of SQLite's own measure: they are written down all over the database,
+/// and meanwhile whoever else waits for the disk waits longer.
+const WORTH: i64 = 500;
 
 /// Pages the log may have before all of it is copied: only from then on does it begin anew instead of growing.
-const LONG: i64 = 4 * WORTH;
+const LONG: i64 = 8 * WORTH;
 
 /// Pages in the log from which on the writer copies them itself and lets its callers wait: 64 MiB. So much comes
 /// together only where the disk does not keep up.
 const CEILING: i64 = 16 * 1024;
 
-/// Times that it is tried to copy all of a long log, before the next commit asks again.
-const ROUNDS: usize = 8;
-
 /// The thread that copies; it ends when this is dropped.
 pub(super) struct Checkpoints {
     wake: Option<SyncSender<()>>,
+    copying: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -32,16 +33,31 @@ impl Checkpoints {
     pub(super) fn start(writer: &Connection, own: Connection) -> Result<Self, Error> {
         writer.pragma_update(None, "wal_autocheckpoint", CEILING)?;
         let (wake, woken) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("checkpoints".to_owned()).spawn(move || run(&own, &woken));
+        let copying = Arc::new(AtomicBool::new(false));
+        let busy = Arc::clone(&copying);
+        let thread = std::thread::Builder::new().name("checkpoints".to_owned());
+        let thread = thread.spawn(move || run(&own, &woken, &busy));
         let thread = thread.map_err(|source| Error::io("start the thread that copies", "links.db-wal", source))?;
-        Ok(Self { wake: Some(wake), thread: Some(thread) })
+        Ok(Self { wake: Some(wake), copying, thread: Some(thread) })
     }
 
     /// To be called after a commit.
     pub(super) fn committed(&self, writer: &Connection) {
-        // What cannot be asked is not known to be little.
-        let due = log(writer).map_or(true, |log| log.waiting >= WORTH || log.pages >= LONG && log.waiting > 0);
+        let due = match log(writer) {
+            // While others copy, more is committed, and a log of which not all is copied cannot begin anew. The little
+            // that is left the writer copies itself: nothing comes in between then.
+            Ok(log) if log.pages >= LONG && log.waiting <= WORTH => {
+                if log.waiting > 0 && !self.copying.load(Ordering::Acquire) {
+                    copy(writer);
+                }
+                false
+            }
+            Ok(log) => log.waiting >= WORTH,
+            // What cannot be asked is not known to be little.
+            Err(_) => true,
+        };
         if let Some(wake) = self.wake.as_ref().filter(|_| due) {
+            self.copying.store(true, Ordering::Release);
             // Full: it has been told already.
             let _ = wake.try_send(());
         }
@@ -75,20 +91,17 @@ fn checkpoint(connection: &Connection, sql: &str) -> Result<Log, rusqlite::Error
     })
 }
 
-fn run(own: &Connection, woken: &Receiver<()>) {
+fn run(own: &Connection, woken: &Receiver<()>, copying: &AtomicBool) {
     while woken.recv().is_ok() {
-        for _ in 0..ROUNDS {
-            // Passive: it waits for nobody and nobody waits for it.
-            match checkpoint(own, "PRAGMA wal_checkpoint(PASSIVE)") {
-                // What was committed meanwhile is little, and soon copied too; the next one may come between.
-                Ok(log) if log.pages >= LONG && log.waiting > 0 => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "what was committed stays in the write-ahead log for now");
-                    break;
-                }
-            }
-        }
+        copy(own);
+        copying.store(false, Ordering::Release);
+    }
+}
+
+/// As much as can be without waiting for anybody, or anybody waiting for it.
+fn copy(connection: &Connection) {
+    if let Err(error) = checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)") {
+        tracing::warn!(%error, "what was committed stays in the write-ahead log for now");
     }
 }
 
