@@ -97,7 +97,7 @@ async fn overdue_rows_are_found_oldest_first(links: &dyn Links) {
     assert_eq!(due.iter().map(|d| &d.id).collect::<Vec<_>>(), [&sooner.id]);
     let due = links.doom_overdue(at(30), 10).await.expect("written");
     assert_eq!(due.iter().map(|d| &d.id).collect::<Vec<_>>(), [&later.id]);
-    assert_eq!(links.doomed(at(30), 0, 10).await.expect("read").len(), 2);
+    assert_eq!(links.doomed(at(30), None, 10).await.expect("read").len(), 2);
     assert_eq!(links.find(&never.id).await.expect("read").map(|row| row.phase), Some(Phase::Ready));
 }
 
@@ -217,7 +217,7 @@ async fn bytes_are_replaced_at_once(links: &dyn Links) {
     let expected = Link { blob: with.blob.clone(), mime: with.mime, size: 25, sha256: with.sha256, ..link.clone() };
     assert_eq!(new, expected.touched(at(10)));
     assert_eq!(links.find(&link.id).await.expect("read").expect("a row").link, new);
-    let doomed = links.doomed(at(10), 0, 10).await.expect("read");
+    let doomed = links.doomed(at(10), None, 10).await.expect("read");
     assert!(doomed.contains(&old), "for a sweeper, if it is not deleted now");
     let after = links.totals(None, at(10)).await.expect("read");
     assert_eq!((after.links, after.bytes), (before.links, before.bytes + 15));

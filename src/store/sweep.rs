@@ -33,10 +33,10 @@ struct Pace {
 }
 
 impl Pace {
-    const FIRST: u32 = 64;
+    const FIRST: u32 = 32;
     /// Fewer take as long: what is waited for is the disk, once for all of them.
-    const FEWEST: u32 = 32;
-    const MOST: u32 = 256;
+    const FEWEST: u32 = 16;
+    const MOST: u32 = 64;
     /// A batch that took less could have been larger, and one that took more than twice as long smaller.
     const AIM: Duration = Duration::from_millis(8);
     const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -109,10 +109,10 @@ impl Store {
         }
     }
 
-    /// Answers how many it could. One that cannot be deleted does not keep the others.
+    /// One that cannot be deleted does not keep the others.
     ///
     /// A batch is one trip to the disk and one transaction: each by itself would wait for the disk twice per link.
-    async fn bury_all(&self, doomed: Vec<Doomed>, swept: &mut Swept) -> Result<usize, Error> {
+    async fn bury_all(&self, doomed: Vec<Doomed>, swept: &mut Swept) -> Result<(), Error> {
         let inner = &self.inner;
         let names = doomed.iter().map(|doomed| doomed.blob.clone()).collect();
         let mut gone = Vec::with_capacity(doomed.len());
@@ -130,27 +130,27 @@ impl Store {
             }
         }
         if gone.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         inner.links.bury(gone.clone(), inner.clock.now()).await?;
         for id in &gone {
             inner.cache.forget(id);
         }
-        Ok(gone.len())
+        Ok(())
     }
 
     /// The bytes of all that are over: also of those whose end was cut short by a crash, or that could not be deleted.
     async fn sweep_doomed(&self, swept: &mut Swept) -> Result<(), Error> {
         let before = self.inner.clock.now();
-        let (mut pace, mut stuck) = (Pace::new(), 0);
+        let (mut pace, mut last) = (Pace::new(), None);
         loop {
-            let doomed = self.inner.links.doomed(before, stuck, pace.begin()).await?;
-            if doomed.is_empty() {
+            let doomed = self.inner.links.doomed(before, last.take(), pace.begin()).await?;
+            // Those that cannot be deleted stay, and are not asked for again.
+            last = doomed.last().map(|doomed| doomed.id.clone());
+            if last.is_none() {
                 return Ok(());
             }
-            let found = doomed.len();
-            // Those that stay are the oldest, and are stepped over.
-            stuck += u32::try_from(found - self.bury_all(doomed, swept).await?).unwrap_or(u32::MAX);
+            self.bury_all(doomed, swept).await?;
             pace.pause().await;
         }
     }

@@ -144,8 +144,9 @@ pub(super) trait Links: Send + Sync {
     /// Ready and over at `now` → doomed, oldest first.
     fn doom_overdue(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>>;
 
-    /// Doomed rows that ended at `before` or earlier, oldest first, without the first `skip` of them.
-    fn doomed(&self, before: Timestamp, skip: u32, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>>;
+    /// Doomed rows that ended at `before` or earlier, by their ids, from the one after `after` on.
+    fn doomed(&self, before: Timestamp, after: Option<LinkId>, limit: u32)
+    -> BoxFuture<'_, Result<Vec<Doomed>, Error>>;
 
     /// Doomed → buried, all of them at once; no error if some are buried already.
     fn bury(&self, ids: Vec<LinkId>, now: Timestamp) -> BoxFuture<'_, Result<(), Error>>;

@@ -356,9 +356,17 @@ impl Links for Sqlite {
         self.queue.write(move |connection| doom_overdue(connection, now, limit)).boxed()
     }
 
-    fn doomed(&self, before: Timestamp, skip: u32, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>> {
-        let sql = "SELECT id, blob, kind FROM links WHERE phase = 2 AND ended_at <= ?1 ORDER BY ended_at, id LIMIT ?2 OFFSET ?3";
-        ready(self.read(|connection| all(connection, sql, params![millis(before), limit, skip], doomed))).boxed()
+    fn doomed(
+        &self,
+        before: Timestamp,
+        after: Option<LinkId>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Doomed>, Error>> {
+        let sql = "SELECT id, blob, kind FROM links INDEXED BY links_doomed
+                   WHERE phase = 2 AND id > ?2 AND ended_at <= ?1 ORDER BY id LIMIT ?3";
+        // No id is empty.
+        let after = after.as_ref().map_or("", LinkId::as_str).to_owned();
+        ready(self.read(|connection| all(connection, sql, params![millis(before), after, limit], doomed))).boxed()
     }
 
     fn bury(&self, ids: Vec<LinkId>, now: Timestamp) -> BoxFuture<'_, Result<(), Error>> {

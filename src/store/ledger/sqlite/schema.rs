@@ -118,6 +118,11 @@ const STEPS: &[&str] = &[
         UPDATE totals SET bytes = bytes + new.size - old.size WHERE owner IN (new.owner, '');
     END;
     ",
+    r"
+    -- In the order of the rows themselves: those that are buried together are on few pages then.
+    DROP INDEX links_doomed;
+    CREATE INDEX links_doomed ON links (id, ended_at) WHERE phase = 2;
+    ",
 ];
 
 /// Whether the database is ours and not newer than this program.
