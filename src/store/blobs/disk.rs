@@ -65,6 +65,21 @@ pub(in crate::store) fn make_folder(path: &Path) -> Result<(), Error> {
     sync_folder(path.parent().unwrap_or(Path::new("/")))
 }
 
+/// Makes a file that is not there yet, and its folder if it is the first in it.
+fn make_file(path: &Path) -> Result<File, Error> {
+    if let Some(folder) = path.parent()
+        && !folder.is_dir()
+    {
+        make_folder(folder)?;
+        // The folder above may be new as well.
+        if let Some(above) = folder.parent().and_then(Path::parent) {
+            sync_folder(above)?;
+        }
+    }
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map_err(|source| Error::io("make", path, source))
+}
+
 /// Makes what happened in a folder durable.
 fn sync_folder(path: &Path) -> Result<(), Error> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
@@ -147,23 +162,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 impl Blobs for Disk {
     fn create(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Write>, Error>> {
         let path = self.path(name);
-        blocking(move || {
+        async move {
             let path = path?;
-            if let Some(folder) = path.parent()
-                && !folder.is_dir()
-            {
-                make_folder(folder)?;
-                // The folder above may be new as well.
-                if let Some(above) = folder.parent().and_then(Path::parent) {
-                    sync_folder(above)?;
-                }
-            }
-            let part = part(&path);
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
-            let file = file.map_err(|source| Error::io("make", &part, source))?;
-            let writer: Box<dyn Write> = Box::new(writer::Writer::new(file, part, path));
+            let writer: Box<dyn Write> = Box::new(writer::Writer::new(part(&path), path));
             Ok(writer)
-        })
+        }
         .boxed()
     }
 

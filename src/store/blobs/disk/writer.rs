@@ -10,23 +10,28 @@ use futures_util::future::BoxFuture;
 use ring::digest;
 use tokio::task::JoinHandle;
 
-use super::{blocking, sync_folder};
+use super::{blocking, make_file, sync_folder};
 use crate::identity::Sha256;
 use crate::store::Error;
 use crate::store::blobs::{PIECE, Write};
 
 /// The file and the digest of what is in it: one owner at a time.
 struct Sink {
-    file: File,
+    /// Made with the first piece, so that what is small needs that thread only once.
+    file: Option<File>,
     digest: digest::Context,
     path: PathBuf,
 }
 
 impl Sink {
     fn take(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(make_file(&self.path)?),
+        };
         for piece in pieces {
             self.digest.update(piece);
-            self.file.write_all(piece).map_err(|source| Error::io("write", &self.path, source))?;
+            file.write_all(piece).map_err(|source| Error::io("write", &self.path, source))?;
         }
         Ok(())
     }
@@ -47,8 +52,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(file: File, path: PathBuf, target: PathBuf) -> Self {
-        let sink = Sink { file, digest: digest::Context::new(&digest::SHA256), path };
+    /// Of what goes into `path` until it is whole, and then to `target`.
+    pub(super) fn new(path: PathBuf, target: PathBuf) -> Self {
+        let sink = Sink { file: None, digest: digest::Context::new(&digest::SHA256), path };
         Self { state: State::Here(Box::new(sink)), gathered: Vec::new(), length: 0, target }
     }
 
@@ -94,9 +100,11 @@ impl Write for Writer {
             let target = self.target.clone();
             blocking(move || {
                 sink.take(&pieces)?;
-                let Sink { file, digest, path } = *sink;
-                file.sync_data().map_err(|source| Error::io("sync", &path, source))?;
+                let Sink { file: Some(file), digest, path } = *sink else { return Err(Error::Closed) };
+                // Renamed first, so that the file system writes all of it down at once: until the row says that it is
+                // whole, a file is not, whatever its name.
                 std::fs::rename(&path, &target).map_err(|source| Error::io("rename", &path, source))?;
+                file.sync_data().map_err(|source| Error::io("sync", &target, source))?;
                 sync_folder(target.parent().unwrap_or(Path::new(".")))?;
                 let mut sha256 = [0; 32];
                 sha256.copy_from_slice(digest.finish().as_ref());
