@@ -53,9 +53,18 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
         }
         Err(problem) => return problem.into_response(),
     };
+    let known = caller.principal.is_known();
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    let mut response = next.run(request).await;
+    if known {
+        response.extensions_mut().insert(Known);
+    }
+    response
 }
+
+/// On an answer: it is for somebody who is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known;
 
 enum Authorization {
     Bearer(Secret),

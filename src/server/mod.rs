@@ -102,6 +102,7 @@ struct Whole {
     passwords: passwords::Passwords,
     vouched: vouched::Vouched,
     metrics: Arc<Metrics>,
+    refusals: reports::Share,
 }
 
 /// What an [`App`] is made of.
@@ -137,7 +138,8 @@ impl App {
         let throttle = Throttle::new(&parts.settings.abuse, &parts.store).await?;
         let (desk, passwords) = (paste::Desk::new(), passwords::Passwords::new());
         let (vouched, metrics) = (vouched::Vouched::new(), Arc::new(Metrics::new()));
-        Ok(Self(Arc::new(Whole { parts, admission, throttle, desk, passwords, vouched, metrics })))
+        let refusals = reports::Share::default();
+        Ok(Self(Arc::new(Whole { parts, admission, throttle, desk, passwords, vouched, metrics, refusals })))
     }
 
     fn admission(&self) -> &Admission {
@@ -162,6 +164,11 @@ impl App {
 
     fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
+    }
+
+    /// How much of what strangers are refused goes into the log.
+    fn refusals(&self) -> &reports::Share {
+        &self.0.refusals
     }
 
     fn token(&self) -> Option<Arc<Secret>> {

@@ -1,6 +1,6 @@
 //! The outermost layer: the request's id, its line in the log, security headers, and problems made into answers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -9,6 +9,7 @@ use axum::response::Response;
 use tracing::Instrument as _;
 
 use super::App;
+use super::authenticate::Known;
 use super::outside::Outside;
 use super::problem::Problem;
 use crate::{api, link};
@@ -33,19 +34,32 @@ pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) 
         if let Ok(value) = HeaderValue::try_from(id) {
             response.headers_mut().insert(api::header::REQUEST_ID, value);
         }
-        let (status, took) = (response.status().as_u16(), begun.elapsed());
-        app.metrics().request(&method, &route, status, took);
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        if status == StatusCode::TOO_MANY_REQUESTS.as_u16() {
-            // They are counted; a line for each would make a flood of requests one of the disk.
-            tracing::debug!(status, micros, "answered");
-        } else {
-            tracing::info!(status, micros, "answered");
-        }
+        let took = begun.elapsed();
+        app.metrics().request(&method, &route, response.status().as_u16(), took);
+        tell(&app, &response, took);
         response
     }
     .instrument(span)
     .await
+}
+
+/// A line for each request, but what strangers are refused: that is counted, and a line for each would make a flood of
+/// requests one of the disk.
+fn tell(app: &App, response: &Response, took: Duration) {
+    let status = response.status();
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let told = match response.extensions().get::<Known>() {
+        _ if status == StatusCode::TOO_MANY_REQUESTS => None,
+        None if status.is_client_error() => app.refusals().take(),
+        _ => Some(0),
+    };
+    let status = status.as_u16();
+    match told {
+        None => tracing::debug!(status, micros, "answered"),
+        Some(left_out) => {
+            tracing::info!(status, micros, left_out = (left_out > 0).then_some(left_out), "answered");
+        }
+    }
 }
 
 fn log(problem: &Problem) {
