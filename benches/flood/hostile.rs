@@ -22,9 +22,6 @@ use crate::rig::http::{Connection, Load};
 use crate::rig::run::quantile;
 use crate::rig::target::Target;
 
-/// How much less the flood's own work counts than the trusted client's, which share a core: what is to be measured is
-/// how long the server takes, not how busy this side is.
-const NICENESS: i32 = 10;
 /// What one hostile connection that never says anything more is kept for.
 const HELD: Duration = Duration::from_secs(10);
 /// Between two turns of those that open connections.
@@ -193,8 +190,7 @@ struct Hostile {
 
 impl Hostile {
     fn run(self) {
-        // Not allowed to be slower: then it is as fast as the other.
-        let _ = rustix::process::nice(NICENESS);
+        give_way();
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         runtime.block_on(async {
             for n in 0..self.mix.addresses {
@@ -328,6 +324,16 @@ fn hello(tls: &Arc<ClientConfig>, target: SocketAddr) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     connection.write_tls(&mut bytes).context("no handshake begins")?;
     Ok(bytes)
+}
+
+/// Lets this thread run only while no other wants to, and end at once when one does: it shares a core with the trusted
+/// client, and what is to be measured is how long the server takes, not how busy this side is.
+fn give_way() {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let told = std::process::Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
+    if !told.is_ok_and(|status| status.success()) {
+        eprintln!("without chrt (util-linux) the flood is in the trusted client's way on its own side, too");
+    }
 }
 
 /// Thousands of connections are thousands of descriptors.

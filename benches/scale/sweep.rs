@@ -1,13 +1,15 @@
 //! Whom a large sweep holds up, and for how long at most.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::Extent;
@@ -25,36 +27,60 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// The only sweep is the one at the start.
 const SETTINGS: [&str; 4] = ["--max-storage-mb", "65536", "--cleanup-interval-seconds", "86400"];
 
-/// Milliseconds that each request took, by what was asked.
-type Times = Vec<(Ask, Vec<f64>)>;
-
-/// Probes until told to stop, all kinds at once.
-async fn probe(
-    target: &Target,
-    filled: &Filled,
-    ids: &[String],
-    stop: &Arc<AtomicBool>,
-) -> Result<JoinSet<Result<(Ask, Vec<f64>)>>> {
-    let mut probes = JoinSet::new();
-    for ask in Ask::ALL {
-        let mut probe = Probe::open(target, &filled.tls, ask, ids).await?;
-        let stop = Arc::clone(stop);
-        probes.spawn(async move {
-            let mut times = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                times.push(probe.once().await?.as_secs_f64() * 1e3);
-                sleep(PAUSE).await;
-            }
-            Ok((ask, times))
-        });
-    }
-    Ok(probes)
+/// Milliseconds that each request took, by what was asked; and each write of our own to the same disk.
+struct Times {
+    asked: Vec<(Ask, Vec<f64>)>,
+    disk: Vec<f64>,
 }
 
-async fn finish(probes: JoinSet<Result<(Ask, Vec<f64>)>>, stop: &AtomicBool) -> Result<Times> {
-    stop.store(true, Ordering::Relaxed);
-    let mut times = probes.join_all().await.into_iter().collect::<Result<Times>>()?;
-    times.sort_by_key(|(ask, _)| Ask::ALL.iter().position(|other| other == ask));
+/// What asks until it is told to stop, all kinds at once.
+struct Probes {
+    asking: JoinSet<Result<(Ask, Vec<f64>)>>,
+    disk: JoinHandle<Result<Vec<f64>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Probes {
+    async fn start(target: &Target, filled: &Filled, ids: &[String], dir: &Path) -> Result<Self> {
+        let (mut asking, stop) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
+        for ask in Ask::ALL {
+            let mut probe = Probe::open(target, &filled.tls, ask, ids).await?;
+            let stop = Arc::clone(&stop);
+            asking.spawn(async move {
+                let mut times = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    times.push(probe.once().await?.as_secs_f64() * 1e3);
+                    sleep(PAUSE).await;
+                }
+                Ok((ask, times))
+            });
+        }
+        let (path, end) = (dir.join("written-by-the-benchmark"), Arc::clone(&stop));
+        let disk = tokio::task::spawn_blocking(move || write_and_wait(&path, &end));
+        Ok(Self { asking, disk, stop })
+    }
+
+    async fn finish(self) -> Result<Times> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut asked = self.asking.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
+        asked.sort_by_key(|(ask, _)| Ask::ALL.iter().position(|other| other == ask));
+        Ok(Times { asked, disk: self.disk.await?? })
+    }
+}
+
+/// What this disk does to anybody: 4 KiB, durable, in a file that has had that length all along.
+fn write_and_wait(path: &Path, stop: &AtomicBool) -> Result<Vec<f64>> {
+    let file = File::create(path)?;
+    file.write_all_at(&[0; 4096], 0)?;
+    file.sync_all()?;
+    let mut times = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        file.write_all_at(&[1; 4096], 0)?;
+        file.sync_data()?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+        std::thread::sleep(PAUSE);
+    }
     Ok(times)
 }
 
@@ -68,18 +94,17 @@ struct Round {
 async fn round(cores: &Cores, dir: &Path, filled: &mut Filled, ids: &[String], extent: Extent) -> Result<Round> {
     filled.add(extent.expired, Kind::Over)?;
     let target = ddrop::start_again(cores, dir, &SETTINGS).await?;
-    let (begun, stop) = (Instant::now(), Arc::default());
-    let probes = probe(&target, filled, ids, &stop).await?;
+    let begun = Instant::now();
+    let probes = Probes::start(&target, filled, ids, dir).await?;
     while !filled.is_swept()? {
         sleep(Duration::from_millis(100)).await;
     }
     let took = begun.elapsed();
-    let swept = finish(probes, &stop).await?;
+    let swept = probes.finish().await?;
     target.process.idle().await?;
-    let stop = Arc::default();
-    let probes = probe(&target, filled, ids, &stop).await?;
+    let probes = Probes::start(&target, filled, ids, dir).await?;
     sleep(took).await;
-    Ok(Round { took, swept, quiet: finish(probes, &stop).await? })
+    Ok(Round { took, swept, quiet: probes.finish().await? })
 }
 
 pub(crate) async fn measure(cores: &Cores, dir: &Path, extent: Extent) -> Result<String> {
@@ -96,14 +121,16 @@ pub(crate) async fn measure(cores: &Cores, dir: &Path, extent: Extent) -> Result
     for _ in 0..extent.sweeps {
         let round = round(cores, dir, &mut filled, &ids, extent).await?;
         writeln!(page, "swept in {:.1} s", round.took.as_secs_f64())?;
-        for ((ask, swept), (_, quiet)) in round.swept.iter().zip(&round.quiet) {
-            let row = |times: &[f64]| {
-                format!("{:8.2} {:9.2} {:9.2}", quantile(times, 0.5), quantile(times, 0.999), quantile(times, 1.0))
-            };
+        let row = |times: &[f64]| {
+            format!("{:8.2} {:9.2} {:9.2}", quantile(times, 0.5), quantile(times, 0.999), quantile(times, 1.0))
+        };
+        for ((ask, swept), (_, quiet)) in round.swept.asked.iter().zip(&round.quiet.asked) {
             let more = quantile(swept, 1.0) - quantile(quiet, 1.0);
             worst = worst.max(more);
             writeln!(page, "{ask:18}  {}  {}  {more:+12.1}  ({} requests)", row(swept), row(quiet), swept.len())?;
         }
+        let Times { disk, .. } = &round.swept;
+        writeln!(page, "{:18}  {}  {}", "4 KiB to the disk", row(disk), row(&round.quiet.disk))?;
     }
     writeln!(page, "longest hold-up beyond what there is without a sweep: {worst:.1} ms")?;
     Ok(page)
