@@ -26,6 +26,7 @@ pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) 
     async move {
         let begun = Instant::now();
         let mut response = next.run(request).await;
+        let known = response.extensions().get::<Known>().is_some();
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             log(&problem);
             response = problem.render(&id);
@@ -36,7 +37,7 @@ pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) 
         }
         let took = begun.elapsed();
         app.metrics().request(&method, &route, response.status().as_u16(), took);
-        tell(&app, &response, took);
+        tell(&app, response.status(), known, took);
         response
     }
     .instrument(span)
@@ -45,12 +46,11 @@ pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) 
 
 /// A line for each request, but what strangers are refused: that is counted, and a line for each would make a flood of
 /// requests one of the disk.
-fn tell(app: &App, response: &Response, took: Duration) {
-    let status = response.status();
+fn tell(app: &App, status: StatusCode, known: bool, took: Duration) {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    let told = match response.extensions().get::<Known>() {
-        _ if status == StatusCode::TOO_MANY_REQUESTS => None,
-        None if status.is_client_error() => app.refusals().take(),
+    let told = match status {
+        StatusCode::TOO_MANY_REQUESTS => None,
+        _ if status.is_client_error() && !known => app.refusals().take(),
         _ => Some(0),
     };
     let status = status.as_u16();

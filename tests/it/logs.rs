@@ -154,6 +154,31 @@ async fn f32_what_is_logged_has_the_requests_id_and_no_secret_that_came_with_it(
 }
 
 #[tokio::test]
+async fn f32_refused_strangers_do_not_fill_the_log_and_clients_have_a_line_each() {
+    const TIMES: usize = 60;
+    let app = open_app().await;
+    let (alice, nobody) = (app.client("alice").await, app.anonymous());
+    let begun = std::time::Instant::now();
+    for _ in 0..TIMES {
+        let id = [("x-request-id", "of-a-refused-stranger")];
+        assert_eq!(ask(&nobody, Method::GET, "/api/links", &id, "").await, StatusCode::UNAUTHORIZED);
+        let id = [("x-request-id", "of-a-refused-client")];
+        assert_eq!(ask(&alice, Method::GET, "/pki/audit", &id, "").await, StatusCode::FORBIDDEN);
+    }
+    let seconds = usize::try_from(begun.elapsed().as_secs()).expect("few") + 2;
+    let logged = app.log();
+    let told = |id: &str, level: &str| {
+        let words = [format!("\"{id}\""), format!("\"level\":\"{level}\""), "\"message\":\"answered\"".to_owned()];
+        logged.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    };
+    assert_eq!(told("of-a-refused-client", "INFO"), TIMES);
+    let strangers = told("of-a-refused-stranger", "INFO");
+    assert!((1..=20 * seconds).contains(&strangers), "{strangers} in {seconds} s");
+    assert_eq!(strangers + told("of-a-refused-stranger", "DEBUG"), TIMES);
+    app.close().await;
+}
+
+#[tokio::test]
 async fn f32_what_comes_in_no_request_is_not_logged_either() {
     let app = open_app().await;
     app.client("alice").await;
