@@ -152,6 +152,15 @@ impl Gate {
         Ok(Examined { standing, solved })
     }
 
+    /// Counts other content for a link that is there: as one more link, since it costs as much to keep. Whoever made the
+    /// link has worked for it.
+    ///
+    /// # Errors
+    /// [`Limited`] when it was one too many.
+    pub fn count_replacement(&self, who: &Principal, now: Timestamp) -> Result<(), Limited> {
+        self.rate.as_ref().map_or(Ok(()), |rate| rate.count(who, now).map(drop))
+    }
+
     /// Lets in, once [`Examined::solved`] was used up. Only now is it counted towards a flood: a solution that is shown
     /// again and again makes nothing dearer.
     #[expect(clippy::needless_pass_by_value, reason = "whoever was examined comes in once")]

@@ -94,7 +94,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("max_expiry", "SECONDS", Some("2592000"), "Longest lifetime a paste can be given by X-Expiry"),
     setting("open_registration", "BOOL", Some("false"), "Anyone may register without an invite"),
     setting("register_pow_difficulty", "BITS", Some("24"), "Proof of work of a registration in bits; 0 asks for none"),
-    setting("rate_limit", "N", Some("60"), "Links one address may create in a minute; 0 is any number"),
+    setting(
+        "rate_limit",
+        "N",
+        Some("60"),
+        "Links one address may make, or give other content, in a minute; 0 is any number",
+    ),
     setting("rate_limit_trusted", "N", Some("5"), "How many times as many a client may create"),
     setting(
         "rate_limit_requests",

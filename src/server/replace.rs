@@ -9,6 +9,7 @@ use super::handlers::upload::broken;
 use super::media;
 use super::problem::Problem;
 use crate::access::{Manage, Permit};
+use crate::identity::Principal;
 use crate::link::{Draft, Kind, Link};
 
 /// Bytes on their way to a link that has others.
@@ -25,7 +26,7 @@ pub(super) struct Replacing {
 
 impl Replacing {
     /// Takes the bytes and gives them to the link; `None`, and no change, if none come.
-    pub(super) async fn run(self, app: &App, permit: Permit<Manage>) -> Result<Option<Link>, Problem> {
+    pub(super) async fn run(self, app: &App, who: &Principal, permit: Permit<Manage>) -> Result<Option<Link>, Problem> {
         if permit.link.burn {
             return Err(Problem::new(
                 StatusCode::CONFLICT,
@@ -36,6 +37,8 @@ impl Replacing {
         if permit.link.kind == Kind::Url {
             return Err(Problem::new(StatusCode::CONFLICT, "no_content", "a short URL has no content"));
         }
+        let counted = app.throttle().gate.count_replacement(who, app.clock.now());
+        counted.inspect_err(|_| app.metrics().limited.one("creations"))?;
         let Self { mut mime, most, declared, body } = self;
         let mut upload = app.store.begin_replacement(permit, media::BYTES.to_owned(), most, declared).await?;
         let mut look = app.throttle().gate.look();

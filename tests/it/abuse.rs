@@ -231,6 +231,28 @@ async fn f11_a_client_makes_five_times_as_many_whatever_others_at_its_address_do
 }
 
 #[tokio::test]
+async fn f11_other_content_counts_like_another_link() {
+    let mut setup = free();
+    setup.settings.abuse.gate.rate = Some(Rate { most: 3, per: MINUTE });
+    let app = TestApp::with(setup).await;
+    let own = Caller::new(&app, Some(Credentials::self_signed("mallory", time::OffsetDateTime::now_utc())));
+    let link = own.upload("first").await;
+    let put = async |path: &str, content: &'static str| {
+        own.request(Method::PUT, path).body(content).send().await.expect("answered")
+    };
+    let (native, dialect) = (format!("/api/links/{}/content", link.id), format!("/paste/{}", link.id));
+    assert_eq!(put(&native, "second").await.status(), StatusCode::OK);
+    assert_eq!(put(&dialect, "third").await.status(), StatusCode::OK);
+    for path in [&native, &dialect] {
+        expect_problem(put(path, "fourth").await, 429, "rate_limited").await;
+    }
+    assert_eq!(own.get(&format!("/{}", link.id)).await.text().await.expect("text"), "third");
+    app.clock.advance(MINUTE / 3);
+    assert_eq!(put(&native, "fourth").await.status(), StatusCode::OK);
+    app.close().await;
+}
+
+#[tokio::test]
 async fn f11_ids_cannot_be_guessed() {
     let app = TestApp::start().await;
     let alice = app.client("alice").await;

@@ -149,7 +149,7 @@ pub(in crate::server) async fn replace(
     let mime = media::specific(request.headers());
     let body = request.into_body();
     let replacing = Replacing { mime, most, declared: body.size_hint().exact(), body };
-    let mut link = replacing.run(&app, permit).await?.ok_or_else(Problem::no_content)?;
+    let mut link = replacing.run(&app, &who, permit).await?.ok_or_else(Problem::no_content)?;
     if name.is_some() {
         let permit = access::manage(&who, link, app.settings.policy)?;
         let change = Change { name: name.map(Some), ..Change::default() };

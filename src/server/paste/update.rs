@@ -34,7 +34,8 @@ pub(super) async fn update(
     let most = app.settings.pastes.most(&who);
     let content = Content::of_put(&app, request, most).await?;
     let (mime, declared) = (content.mime, content.declared);
-    let replaced = Replacing { mime, most: Some(most), declared, body: content.body }.run(&app, permit).await?;
+    let replacing = Replacing { mime, most: Some(most), declared, body: content.body };
+    let replaced = replacing.run(&app, &who, permit).await?;
     let nothing = replaced.is_none() && change.name.is_none() && change.password.is_none();
     if nothing {
         return Err(Problem::no_content());
