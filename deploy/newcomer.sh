@@ -12,7 +12,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(dirname "$here")
-packages=systemd,git,gcc,libc6-dev,python3,iproute2
+packages=systemd,dbus,libpam-systemd,git,gcc,libc6-dev,python3,iproute2
 fail() { printf 'newcomer.sh: %s\n' "$*" >&2; exit 1; }
 begun=${BEGUN-$(date +%s%N)}
 step() { printf '%7d ms  %s\n' "$((($(date +%s%N) - begun) / 1000000))" "$*"; }
@@ -87,7 +87,8 @@ case ${1-} in
     -*) sed -n '2,11s/^# \?//p' "$0" >&2; exit 2 ;;
     ?*) binary=$(readlink -f "$1") ;;
 esac
-archive=$repository/target/newcomer/debian.tar
+# With other packages it is another one.
+archive=$repository/target/newcomer/debian-$(cksum <<<"$packages" | cut -d' ' -f1).tar
 make_debian "$archive"
 # What cargo would download, if it is not here yet.
 (cd "$repository" && cargo fetch --quiet --locked)
@@ -189,6 +190,23 @@ newcomer ddrop fetch "$url" -o back.bin 2>/dev/null
 newcomer cmp drop.bin back.bin || fail 'what came back is something else'
 step "a first drop, and back: ${url%/*}/…"
 
+# As a user of a server without a screen does: their own systemd runs whether or not they are logged in.
+inside loginctl enable-linger newcomer || fail 'the newcomer gets no systemd of their own'
+user=$(inside id -u newcomer)
+own() { newcomer env XDG_RUNTIME_DIR="/run/user/$user" systemctl --user "$@"; }
+newcomer mkdir -p .config/systemd/user
+for unit in service timer; do
+    newcomer cp "ddrop/deploy/systemd/ddrop-renew.$unit" .config/systemd/user/
+done
+for _ in {1..100}; do
+    [[ $(own is-system-running 2>/dev/null) != running ]] || break
+    sleep 0.1
+done
+own enable --quiet --now ddrop-renew.timer || fail 'the timer that renews does not start'
+[[ $(own show --property NextElapseUSecRealtime --value ddrop-renew.timer) ]] || fail 'it is not known when it is due'
+own start ddrop-renew.service || fail "what it starts fails: $(inside journalctl --no-pager --lines=20)"
+step "the newcomer's own systemd looks after the certificate"
+
 # Others go on while the service is replaced: again and again one file there and back, until it is said to be enough.
 # shellcheck disable=SC2016
 busy='while [ ! -e /tmp/enough ]; do
@@ -221,6 +239,7 @@ wait "${busy_ones[@]}" || true
 if inside test -e /tmp/lost; then fail "lost while it was replaced: $(inside cat /tmp/lost)"; fi
 step "replaced ten times under load: $(rounds) files there and back, none lost"
 
+inside loginctl disable-linger newcomer
 inside /home/newcomer/ddrop/deploy/systemd/install.sh --purge >/dev/null 2>&1 || fail 'it cannot be taken away'
 [[ $(files) == "$before" ]] || fail "something is left: $(diff <(printf '%s\n' "$before") <(files))"
 step 'install.sh --purge: nothing is left'
