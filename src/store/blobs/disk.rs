@@ -28,6 +28,13 @@ pub(in crate::store) struct Disk {
 impl Disk {
     pub(in crate::store) fn open(root: &Path) -> Result<Self, Error> {
         make_folder(root)?;
+        // Those directly in it, so that a new file finds its own folder missing at most.
+        let mut missing =
+            (0..=u8::MAX).map(|n| root.join(format!("{n:02x}"))).filter(|folder| !folder.is_dir()).peekable();
+        if missing.peek().is_some() {
+            missing.try_for_each(|folder| make_unsynced(&folder))?;
+            sync_folder(root)?;
+        }
         Ok(Self { root: root.to_owned() })
     }
 
@@ -60,9 +67,13 @@ pub(in crate::store) fn make_folder(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| Error::io("make the folder", path, source))?;
+    make_unsynced(path)?;
     sync_folder(path.parent().unwrap_or(Path::new("/")))
+}
+
+fn make_unsynced(path: &Path) -> Result<(), Error> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| Error::io("make the folder", path, source))
 }
 
 /// Makes a file that is not there yet, and its folder if it is the first in it.
@@ -71,10 +82,6 @@ fn make_file(path: &Path) -> Result<File, Error> {
         && !folder.is_dir()
     {
         make_folder(folder)?;
-        // The folder above may be new as well.
-        if let Some(above) = folder.parent().and_then(Path::parent) {
-            sync_folder(above)?;
-        }
     }
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     made.map_err(|source| Error::io("make", path, source))

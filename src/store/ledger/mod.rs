@@ -114,7 +114,8 @@ pub(super) trait Spent: Send + Sync {
 
 /// The rows of links.
 pub(super) trait Links: Send + Sync {
-    /// Makes a pending row.
+    /// Makes a pending row. It may be lost with the power until the next write that is not: then it has a file at most,
+    /// which nobody knows.
     fn reserve(&self, row: Reservation) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Pending → ready. An error if the row is not pending any more.
@@ -141,7 +142,8 @@ pub(super) trait Links: Send + Sync {
     /// Ready or doomed → doomed; what there is to delete, if anything.
     fn doom(&self, id: &LinkId, now: Timestamp) -> BoxFuture<'_, Result<Option<Doomed>, Error>>;
 
-    /// Ready and over at `now` → doomed, oldest first.
+    /// Ready and over at `now` → doomed, oldest first. This, and what else a sweep does, may be lost with the power until
+    /// the next write that is not: what is over is over all the same, and swept again.
     fn doom_overdue(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>>;
 
     /// Doomed rows that ended at `before` or earlier, by their ids, from the one after `after` on.

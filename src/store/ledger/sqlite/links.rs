@@ -303,7 +303,7 @@ impl Links for Sqlite {
             ])?;
             Ok(())
         };
-        self.queue.write(work).boxed()
+        self.queue.write_for_now(work).boxed()
     }
 
     fn seal(&self, link: &Link) -> BoxFuture<'_, Result<(), Error>> {
@@ -353,7 +353,7 @@ impl Links for Sqlite {
     }
 
     fn doom_overdue(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>> {
-        self.queue.write(move |connection| doom_overdue(connection, now, limit)).boxed()
+        self.queue.write_for_now(move |connection| doom_overdue(connection, now, limit)).boxed()
     }
 
     fn doomed(
@@ -379,7 +379,7 @@ impl Links for Sqlite {
             }
             Ok(())
         };
-        self.queue.write(work).boxed()
+        self.queue.write_for_now(work).boxed()
     }
 
     fn forget(&self, before: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, Error>> {
@@ -387,7 +387,7 @@ impl Links for Sqlite {
             let sql = "DELETE FROM links WHERE id IN (SELECT id FROM links WHERE phase = 3 AND ended_at < ?1 LIMIT ?2)";
             Ok(connection.prepare_cached(sql)?.execute(params![millis(before), limit])? as u64)
         };
-        self.queue.write(work).boxed()
+        self.queue.write_for_now(work).boxed()
     }
 
     fn pending(&self) -> BoxFuture<'_, Result<Vec<Pending>, Error>> {

@@ -18,8 +18,13 @@ const GROUP: usize = 256;
 /// Answers its caller once the transaction it was part of is durable, or is not.
 type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
-/// Does its work inside the transaction; what it changes is undone if it fails.
-type Job = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+/// Something to write.
+struct Job {
+    /// Does its work inside the transaction; what it changes is undone if it fails.
+    work: Box<dyn FnOnce(&Connection) -> Answer + Send>,
+    /// Whether it is answered only when it outlasts a loss of power.
+    durable: bool,
+}
 
 pub(super) struct Queue {
     sender: Mutex<Option<mpsc::Sender<Job>>>,
@@ -51,14 +56,32 @@ impl Queue {
         self.write_then(work, || Ok(())).await
     }
 
+    /// As [`Queue::write`], but ready when it is done: durable it is with the next write that has to be. Not for what
+    /// may not be lost with the power.
+    pub(super) async fn write_for_now<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.bring(false, work, || Ok(())).await
+    }
+
     /// As [`Queue::write`], and does `then` once it is durable: also for a caller that has gone away by then.
     pub(super) async fn write_then<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
         then: impl FnOnce() -> Result<(), Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.bring(true, work, then).await
+    }
+
+    async fn bring<T: Send + 'static>(
+        &self,
+        durable: bool,
+        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        then: impl FnOnce() -> Result<(), Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        let work = Box::new(move |connection: &Connection| -> Answer {
             let done = within_savepoint(connection, work);
             Box::new(move |committed| {
                 let done = committed.and(done).and_then(|done| then().map(|()| done));
@@ -66,6 +89,7 @@ impl Queue {
                 drop(answer.send(done));
             })
         });
+        let job = Job { work, durable };
         self.sender().ok_or(Error::Closed)?.send(job).await.map_err(|_| Error::Closed)?;
         answered.await.map_err(|_| Error::NotWritten)?
     }
@@ -96,11 +120,25 @@ fn within_savepoint<T>(
 }
 
 fn run(mut connection: Connection, checkpoints: Checkpoints, mut jobs: mpsc::Receiver<Job>) {
+    // As it was opened.
+    let mut syncs = true;
     while let Some(first) = jobs.blocking_recv() {
         let mut group = vec![first];
         while group.len() < GROUP {
             let Ok(next) = jobs.try_recv() else { break };
             group.push(next);
+        }
+        let durable = group.iter().any(|job| job.durable);
+        if syncs != durable {
+            match sync_commits(&connection, durable) {
+                Ok(()) => syncs = durable,
+                // Dropped, its callers are told that nothing was written.
+                Err(error) if durable => {
+                    tracing::error!(%error, "cannot make what is written durable");
+                    continue;
+                }
+                Err(_) => {}
+            }
         }
         commit(&mut connection, group);
         checkpoints.committed(&connection);
@@ -108,6 +146,11 @@ fn run(mut connection: Connection, checkpoints: Checkpoints, mut jobs: mpsc::Rec
     drop(checkpoints);
     // Leaves one file instead of three behind; a failure leaves them for the next start to use.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
+}
+
+/// Whether a commit waits until the log is on the disk, with all that was committed before it.
+fn sync_commits(connection: &Connection, wait: bool) -> Result<(), rusqlite::Error> {
+    connection.pragma_update(None, "synchronous", if wait { "FULL" } else { "NORMAL" })
 }
 
 fn commit(connection: &mut Connection, group: Vec<Job>) {
@@ -124,7 +167,7 @@ fn commit(connection: &mut Connection, group: Vec<Job>) {
         // A full disk makes SQLite roll all of it back at once. What came later would be committed by itself, and its
         // caller told that it was not; dropped, its caller is told that it never ran.
         if !transaction.is_autocommit() {
-            answers.push(job(&transaction));
+            answers.push((job.work)(&transaction));
         }
     }
     let committed = transaction.commit().map_err(Error::from);
@@ -144,6 +187,24 @@ fn commit(connection: &mut Connection, group: Vec<Job>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn only_what_has_to_be_durable_waits_for_the_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("t.db");
+        let connect = || Connection::open(&path).expect("opened");
+        connect().execute_batch("PRAGMA journal_mode = WAL").expect("set");
+        let queue =
+            Queue::start(connect(), Checkpoints::start(&connect(), connect()).expect("started")).expect("started");
+        let synchronous =
+            |connection: &Connection| Ok(connection.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?);
+        let (normal, full) = (1, 2);
+        for _ in 0..2 {
+            assert_eq!(queue.write_for_now(synchronous).await.expect("written"), normal);
+            assert_eq!(queue.write(synchronous).await.expect("written"), full);
+        }
+        queue.close().await;
+    }
 
     #[tokio::test]
     async fn what_comes_after_a_transaction_that_sqlite_gave_up_is_not_done_outside_it() {
