@@ -2,8 +2,8 @@
 # Builds the static binary that is released: the same bytes wherever and whenever it is built from the same sources by
 # the same compilers.
 #
-#   deploy/build.sh [--target TARGET] [--out FOLDER]   ddrop, its digest and its list of parts (SBOM)
-#   deploy/build.sh --check [--target TARGET]          builds at two places and compares
+#   deploy/build.sh [--target TARGET] [--out FOLDER]           ddrop, its digest and its list of parts (SBOM)
+#   deploy/build.sh --check [--target TARGET] [--out FOLDER]   and again as a stranger would, and compares
 #
 # TARGET: amd64 or arm64, or their triples (arm64 needs gcc-aarch64-linux-gnu and libc6-dev-arm64-cross). With --quick the
 # compiler does not optimise: for the tests, in a fraction of the time. Never release that.
@@ -33,10 +33,18 @@ name_build() {
         : "${SOURCE_DATE_EPOCH:=$(git -C "$root" log -1 --format=%ct)}"
     fi
     export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH-0}
+    # A stranger has no repository to ask.
+    if [[ $check && $profile == release && ! ${DDROP_COMMIT-} ]]; then
+        DDROP_COMMIT=$(git -C "$root" rev-parse --short=12 HEAD)
+        export DDROP_COMMIT
+    fi
 }
 
+cargo_home() { printf '%s' "${CARGO_HOME:-$HOME/.cargo}"; }
+
 build() { # from, target folder
-    local from=$1 into=$2 cargo_home=${CARGO_HOME:-$HOME/.cargo} flags
+    local from=$1 into=$2 cargo_home flags
+    cargo_home=$(cargo_home)
     # Neither the folders of this machine nor anything that differs from run to run gets into the binary.
     # shellcheck disable=SC2054
     flags=(-Ctarget-feature=+crt-static -Clink-arg=-Wl,--build-id=none
@@ -56,23 +64,21 @@ build() { # from, target folder
     (cd "$from" && cargo build --profile "$profile" --locked --bin ddrop --target "$target" --target-dir "$into") >&2
 }
 
-if [[ $check ]]; then
-    name_build
-    export DDROP_COMMIT=${DDROP_COMMIT:-compared}
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
-    for place in here/there somewhere/else/with/a/longer/path; do
-        mkdir -p "$work/$place"
-        # What git would put into an archive, with what has been changed since.
-        (cd "$root" && git ls-files -z | tar --null --files-from=- -cf -) | tar -xf - -C "$work/$place"
-        build "$work/$place" "$work/$place/target"
-        cp "$work/$place/target/$target/$profile/ddrop" "$work/ddrop-${place%%/*}"
-    done
-    (cd "$work" && sha256sum ddrop-*)
-    cmp "$work/ddrop-here" "$work/ddrop-somewhere" || fail 'two builds of the same sources differ'
-    printf 'two builds at different places: the same bytes\n'
-    exit
-fi
+# As a stranger builds it: at another place and time, as another user with another home, in another language and time
+# zone, with other habits.
+as_a_stranger() { # folder, command…
+    local folder=$1
+    shift
+    command -v faketime >/dev/null || fail 'another time of day: apt-get install faketime'
+    mkdir -p "$folder/cargo"
+    cp -R "$(cargo_home)/registry" "$folder/cargo/registry"
+    local differs=(HOME="$folder" CARGO_HOME="$folder/cargo" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" USER=stranger
+        LOGNAME=stranger LC_ALL=tr_TR.UTF-8 LANG=tr_TR.UTF-8 TZ=Pacific/Kiritimati CARGO_BUILD_JOBS=3
+        CARGO_NET_OFFLINE=true DONT_FAKE_MONOTONIC=1)
+    # shellcheck disable=SC2016
+    unshare --user --map-user=4321 --map-group=4321 -- env "${differs[@]}" \
+        faketime -f +400d bash -c 'umask 077; [[ $(id -u) == 4321 ]] && exec "$@"' stranger "$@"
+}
 
 name_build
 # What was built quickly never lies where what is released does.
@@ -90,3 +96,23 @@ mkdir -p "$out/storage"
 (cd "$out" && sha256sum "ddrop-$target" >"ddrop-$target.sha256")
 python3 "$root/deploy/sbom.py" "$target" >"$out/ddrop-$target.cdx.json"
 printf '%s\n' "$out/ddrop-$target"
+
+if [[ $check ]]; then
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    there=$work/somewhere/else/with/a/longer/path
+    mkdir -p "$there"
+    # What git would put into an archive, with what has been changed since.
+    (cd "$root" && git ls-files -z | tar --null --files-from=- -cf -) | tar -xf - -C "$there"
+    wanted=(--target "$target" --out "$work/out")
+    [[ $profile == release ]] || wanted+=("--$profile")
+    as_a_stranger "$work/stranger" "$there/deploy/build.sh" "${wanted[@]}" >&2
+    (cd "$out" && sha256sum "ddrop-$target") && (cd "$work/out" && sha256sum "ddrop-$target")
+    for file in "ddrop-$target" "ddrop-$target.cdx.json"; do
+        cmp "$out/$file" "$work/out/$file" || fail 'two builds of the same sources differ'
+    done
+    for folder in "$root/" "$(cargo_home)/"; do
+        if grep -qF "$folder" "$out/ddrop-$target"; then fail "the binary names the folder $folder"; fi
+    done
+    printf 'built twice, at other places by other users at other times: the same bytes\n'
+fi
