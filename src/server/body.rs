@@ -230,6 +230,11 @@ pub(super) fn is_wordy(error: &(dyn std::error::Error + 'static)) -> bool {
     is_from::<Wordy>(error)
 }
 
+/// Whether an error, or what caused it, is that a body is longer than it may be.
+pub(super) fn is_too_long(error: &(dyn std::error::Error + 'static)) -> bool {
+    is_from::<http_body_util::LengthLimitError>(error)
+}
+
 fn is_from<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {

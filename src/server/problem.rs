@@ -118,6 +118,12 @@ impl Problem {
             .hint(format!("this server takes at most {} a file", units::Size(limit)))
     }
 
+    /// Of what is read whole.
+    pub(super) fn body_too_long(limit: usize) -> Self {
+        let detail = format!("the request's body is longer than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    }
+
     pub(super) fn unsatisfiable(size: u64) -> Self {
         let problem =
             Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "range", format!("the content has only {size} bytes"));

@@ -17,7 +17,7 @@ use crate::access::{Create, Permit};
 use crate::identity::Principal;
 use crate::link::{Draft, FileName, Kind, Link, PasswordHash};
 use crate::server::App;
-use crate::server::body::{Ration, Rationed, is_stalled, is_wordy};
+use crate::server::body::{Ration, Rationed, is_stalled, is_too_long, is_wordy};
 use crate::server::creation::{Creator, Incoming};
 use crate::server::passwords;
 use crate::server::problem::Problem;
@@ -301,13 +301,9 @@ fn clean_media_type(text: &str) -> String {
 
 /// For handlers that take a small body whole.
 pub(in crate::server) async fn small(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        if is_stalled(&error) {
-            Problem::stalled()
-        } else {
-            Problem::bad_request(format!("the body cannot be read, or is larger than {limit} bytes"))
-        }
-    })
+    axum::body::to_bytes(body, limit)
+        .await
+        .map_err(|error| if is_too_long(&error) { Problem::body_too_long(limit) } else { broken(&error) })
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ const WAITING: usize = 1024;
 /// Writes in one transaction at most.
 const GROUP: usize = 256;
 
-/// Answers its caller once the transaction it was part of is durable, or is not.
+/// Answers its caller once the transaction it was part of is committed, or is not.
 type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// Something to write.
