@@ -64,20 +64,19 @@ build() { # from, target folder
     (cd "$from" && cargo build --profile "$profile" --locked --bin ddrop --target "$target" --target-dir "$into") >&2
 }
 
-# As a stranger builds it: at another place and time, as another user with another home, in another language and time
-# zone, with other habits.
+# As a stranger builds it: at another place, later, as another user with another home, in another language, where it is
+# tomorrow already for most of the day, with other habits.
 as_a_stranger() { # folder, command…
     local folder=$1
     shift
-    command -v faketime >/dev/null || fail 'another time of day: apt-get install faketime'
     mkdir -p "$folder/cargo"
     cp -R "$(cargo_home)/registry" "$folder/cargo/registry"
     local differs=(HOME="$folder" CARGO_HOME="$folder/cargo" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" USER=stranger
         LOGNAME=stranger LC_ALL=tr_TR.UTF-8 LANG=tr_TR.UTF-8 TZ=Pacific/Kiritimati CARGO_BUILD_JOBS=3
-        CARGO_NET_OFFLINE=true DONT_FAKE_MONOTONIC=1)
+        CARGO_NET_OFFLINE=true)
     # shellcheck disable=SC2016
     unshare --user --map-user=4321 --map-group=4321 -- env "${differs[@]}" \
-        faketime -f +400d bash -c 'umask 077; [[ $(id -u) == 4321 ]] && exec "$@"' stranger "$@"
+        bash -c 'umask 077; [[ $(id -u) == 4321 ]] && exec "$@"' stranger "$@"
 }
 
 name_build
@@ -114,5 +113,5 @@ if [[ $check ]]; then
     for folder in "$root/" "$(cargo_home)/"; do
         if grep -qF "$folder" "$out/ddrop-$target"; then fail "the binary names the folder $folder"; fi
     done
-    printf 'built twice, at other places by other users at other times: the same bytes\n'
+    printf 'built twice, by others at another place and time: the same bytes\n'
 fi
