@@ -72,7 +72,7 @@ as_a_stranger() { # folder, command…
     mkdir -p "$folder/cargo"
     cp -R "$(cargo_home)/registry" "$folder/cargo/registry"
     local differs=(HOME="$folder" CARGO_HOME="$folder/cargo" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" USER=stranger
-        LOGNAME=stranger LC_ALL=tr_TR.UTF-8 LANG=tr_TR.UTF-8 TZ=Pacific/Kiritimati CARGO_BUILD_JOBS=3
+        LOGNAME=stranger LC_ALL=POSIX LANG=POSIX TZ=Pacific/Kiritimati CARGO_BUILD_JOBS=3
         CARGO_NET_OFFLINE=true)
     # shellcheck disable=SC2016
     unshare --user --map-user=4321 --map-group=4321 -- env "${differs[@]}" \
