@@ -10,7 +10,7 @@ use super::{Context, exit, list, output};
 use crate::client::export::{Entry, Index, Standing};
 use crate::client::transfer::fetch::{Destination, Fetch, Patience};
 use crate::client::{self, Client, Error};
-use crate::link::LinkId;
+use crate::link::{Kind, LinkId};
 use crate::units::Size;
 
 /// What was said.
@@ -96,7 +96,11 @@ impl Tally {
             Ok(Outcome::There) => self.there += 1,
             Ok(Outcome::Left) => {
                 self.left += 1;
-                output::message(&format!("left {}: reading it once would end it", output::printable(&entry.link.id)));
+                let why = match entry.link.kind {
+                    Kind::Url => "where it leads is in the index",
+                    _ => "reading it once would end it",
+                };
+                output::message(&format!("left {}: {why}", output::printable(&entry.link.id)));
             }
             Ok(Outcome::Ended) => self.ended += 1,
             Err(error) => {

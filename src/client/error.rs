@@ -264,7 +264,11 @@ const NOTABLE_SKEW: i64 = 300;
 impl Answer {
     fn hint(&self) -> Option<String> {
         let mut hints = Vec::new();
-        hints.extend(self.problem.as_ref().and_then(|problem| problem.hint.clone()));
+        hints.extend(self.problem.as_ref().and_then(|problem| match problem.code.as_str() {
+            // The server speaks of a header.
+            "password_required" => Some("ddrop fetch asks for its password, or takes --password-file".to_owned()),
+            _ => problem.hint.clone(),
+        }));
         if let Some(skew) = self.skew.filter(|skew| skew.abs() > NOTABLE_SKEW) {
             let way = if skew > 0 { "behind" } else { "ahead of" };
             hints.push(format!("the clock of this machine is {} minutes {way} the server's", skew.abs() / 60));
