@@ -126,9 +126,10 @@ async fn what_is_no_request_is_refused_and_uses_no_invite_up() {
         let request = app.anonymous().request(Method::POST, ENROLL).basic_auth("", Some(secret.reveal()));
         request.body(body).send().await.expect("answered")
     };
-    for body in ["", "%%%", "aGVsbG8=", &"A".repeat(50_000)] {
+    for body in ["", "%%%", "aGVsbG8="] {
         assert_eq!(send(body.to_owned()).await.status(), StatusCode::BAD_REQUEST);
     }
+    assert_eq!(send("A".repeat(50_000)).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
     let der = BASE64_STANDARD.decode(request().1.replace("\r\n", "")).expect("base64");
     let pem = pki::pem::encode("CERTIFICATE REQUEST", &der);
     assert_eq!(send(pem).await.status(), StatusCode::OK, "PEM is understood too");

@@ -93,7 +93,7 @@ async fn only_a_client_renews_and_only_what_can_be_read() {
     assert_eq!(problem.detail, "the signing request is not in base64");
     assert_eq!(problem.hint.as_deref(), Some("openssl req -new ... -outform DER | openssl base64"));
     expect_problem(send(&alice, "/pki/renew", "nonsense").await, 400, "bad_signing_request").await;
-    expect_problem(send(&alice, "/pki/renew", "x".repeat(20_000)).await, 400, "bad_request").await;
+    expect_problem(send(&alice, "/pki/renew", "x".repeat(20_000)).await, 413, "too_large").await;
     assert_eq!(remembered(&admin).await, before);
     app.close().await;
 }
@@ -135,7 +135,7 @@ async fn a_wish_to_register_that_cannot_be_read_makes_nobody() {
         let problem = expect_problem(send(&app.anonymous(), "/register", body).await, 400, "bad_request").await;
         assert!(problem.detail.starts_with("the JSON cannot be read: "), "{}", problem.detail);
     }
-    expect_problem(send(&app.anonymous(), "/register", "x".repeat(5000)).await, 400, "bad_request").await;
+    expect_problem(send(&app.anonymous(), "/register", "x".repeat(5000)).await, 413, "too_large").await;
     expect_problem(send(&app.anonymous(), "/csr", vec![0xff; 10]).await, 400, "bad_request").await;
     assert!(!app.app.authority.has_clients().await.expect("read"));
     app.close().await;
