@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
+use futures_util::future::{BoxFuture, ready};
+use futures_util::{FutureExt as _, TryStreamExt as _};
 
-use super::blobs::{Blobs, disk::Disk};
+use super::blobs::{Blobs, Reserved, Then, disk::Disk};
 use super::cut_off::cut_off;
 use super::ledger::{Doomed, Links, Phase, Query, Replacement, Reservation, Spent, Writer, sqlite::Sqlite};
 use super::trust::{
@@ -227,6 +228,33 @@ async fn bytes_are_replaced_at_once(links: &dyn Links) {
     assert!(links.release(&late.pending).await.expect("written"), "and the reservation is as it was");
 }
 
+async fn what_is_ready_is_counted_but_for_some(links: &dyn Links) {
+    let (some, all) = (owner("counted"), links.ready(&owner("counted"), Vec::new()).await.expect("read").0);
+    let one = ready_link(links, some.clone(), "x", 1, None).await;
+    let two = ready_link(links, some.clone(), "x", 1, None).await;
+    let other = ready_link(links, owner("another"), "x", 1, None).await;
+    let pending = LinkId::random().expect("random bytes");
+    let blob = hex::encode(crate::units::random::<16>().expect("random bytes"));
+    let row = Reservation { id: pending.clone(), kind: Kind::File, owner: some.clone(), blob, now: at(1) };
+    links.reserve(row).await.expect("reserved");
+    let unknown = LinkId::random().expect("random bytes");
+    let cases = [
+        (vec![], (3, 2)),
+        (vec![unknown, pending.clone()], (3, 2)),
+        (vec![one.id.clone()], (2, 1)),
+        (vec![other.id.clone(), two.id.clone()], (1, 1)),
+    ];
+    for (but, (more, own)) in cases {
+        assert_eq!(links.ready(&some, but).await.expect("read"), (all + more, own));
+    }
+    assert!(links.release(&pending).await.expect("written"));
+    for link in [one, two, other] {
+        links.doom(&link.id, at(1)).await.expect("written");
+        links.bury(vec![link.id], at(1)).await.expect("written");
+    }
+    assert_eq!(links.ready(&some, Vec::new()).await.expect("read"), (all, 0));
+}
+
 async fn links_without_bytes_are_counted_and_end(links: &dyn Links) {
     let before = links.totals(None, at(5)).await.expect("read");
     let url = Link {
@@ -258,6 +286,7 @@ async fn sqlite_keeps_links() {
     changes_are_kept(&*links).await;
     bytes_are_replaced_at_once(&*links).await;
     links_without_bytes_are_counted_and_end(&*links).await;
+    what_is_ready_is_counted_but_for_some(&*links).await;
     links.close().await;
     assert!(matches!(links.find(&LinkId::random().expect("random bytes")).await, Err(Error::Closed)));
     let fresh = tempfile::tempdir().expect("a folder");
@@ -601,17 +630,25 @@ async fn sqlite_spends_tokens() {
     assert_eq!(sum, (100, 100), "what has expired is gone");
 }
 
+fn reserved() -> Reserved {
+    ready(Ok(())).boxed()
+}
+
+fn nothing_follows() -> Then {
+    Box::new(|_| ready(Ok(())).boxed())
+}
+
 async fn bytes_come_back(blobs: &dyn Blobs) {
     let name = "0123456789abcdef0123456789abcdef";
     let bytes: Vec<u8> = (0..600_000_u32).map(|n| (n % 251) as u8).collect();
-    let mut writer = blobs.create(name).await.expect("made");
+    let mut writer = blobs.create(name, reserved()).await.expect("made");
     for piece in bytes.chunks(10_000) {
         writer.write(Bytes::copy_from_slice(piece)).await.expect("written");
     }
     let size = bytes.len() as u64;
     let whole = Span { start: 0, length: size };
     assert!(blobs.open(name, size, whole).await.is_err(), "not there before it is whole");
-    assert_eq!(writer.finish().await.expect("durable"), Sha256::of(&bytes));
+    assert_eq!(writer.finish(nothing_follows()).await.expect("durable"), Sha256::of(&bytes));
     for span in [
         whole,
         Span { start: 0, length: 0 },
@@ -629,17 +666,17 @@ async fn bytes_come_back(blobs: &dyn Blobs) {
     assert_eq!(blobs.remove(name).await.expect("deleted"), size);
     assert_eq!(blobs.remove(name).await.expect("no error"), 0);
     assert_eq!(blobs.remove("").await.expect("no error"), 0);
-    assert!(blobs.create("../../etc/passwd").await.is_err());
+    assert!(blobs.create("../../etc/passwd", reserved()).await.is_err());
     let other = "f".repeat(32);
     for (name, size) in [(name, 3), (&other, 4)] {
-        let mut writer = blobs.create(name).await.expect("made");
+        let mut writer = blobs.create(name, reserved()).await.expect("made");
         writer.write(Bytes::from(vec![1; size])).await.expect("written");
         if name == other {
             // Not whole, and what there is of it goes as well.
             writer.write(Bytes::from(vec![1; 300_000])).await.expect("written");
             writer.abort().await;
         } else {
-            writer.finish().await.expect("durable");
+            writer.finish(nothing_follows()).await.expect("durable");
         }
     }
     let names = [name, "../../etc/passwd", &"e".repeat(32), &other].map(str::to_owned).to_vec();
@@ -648,10 +685,46 @@ async fn bytes_come_back(blobs: &dyn Blobs) {
     assert_eq!(blobs.total(std::collections::HashSet::new()).await.expect("counted"), 0);
 }
 
+/// What comes before the bytes, and what comes after them.
+async fn bytes_come_in_their_turn(blobs: &dyn Blobs) {
+    let name = "0123456789abcdef0123456789abcdef";
+    let there = async || blobs.total(std::collections::HashSet::new()).await.expect("counted");
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let reserved = async { told.await.map_err(|_| Error::Closed) }.boxed();
+    let mut writer = blobs.create(name, reserved).await.expect("made");
+    writer.write(Bytes::from(vec![1; 300_000])).await.expect("taken");
+    assert_eq!(there().await, 0, "nobody knows of them yet");
+    tell.send(()).expect("waited for");
+    let (digest, begun) = (Arc::new(std::sync::OnceLock::new()), tokio::sync::oneshot::channel::<()>());
+    let (seen, name_there) = (Arc::clone(&digest), blobs.open(name, 300_000, Span { start: 0, length: 1 }));
+    assert!(name_there.await.is_err(), "not whole");
+    let follows: BoxFuture<'static, _> = async { begun.1.await.map_err(|_| Error::Closed) }.boxed();
+    let then = move |sha256| {
+        let _ = seen.set(sha256);
+        follows
+    };
+    let mut finishing = std::pin::pin!(writer.finish(Box::new(then)));
+    while digest.get().is_none() {
+        assert!(futures_util::poll!(finishing.as_mut()).is_pending(), "something follows");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(there().await, 300_000, "what follows comes after the bytes");
+    drop(begun.0);
+    assert!(matches!(finishing.await, Err(Error::Closed)), "its failure is that of all");
+    assert_eq!(blobs.remove(name).await.expect("deleted"), 300_000);
+    for bytes in [3, 300_000] {
+        let mut unknown = blobs.create(name, ready(Err(Error::NotWritten)).boxed()).await.expect("made");
+        unknown.write(Bytes::from(vec![1; bytes])).await.expect("taken");
+        assert!(matches!(unknown.finish(nothing_follows()).await, Err(Error::NotWritten)));
+        assert_eq!(there().await, 0, "without a row there is no file");
+    }
+}
+
 #[tokio::test]
 async fn the_disk_keeps_bytes() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = Disk::open(folder.path()).expect("opened");
     bytes_come_back(&disk).await;
+    bytes_come_in_their_turn(&disk).await;
     disk.probe().await.expect("writable");
 }

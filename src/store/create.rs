@@ -45,13 +45,11 @@ impl Store {
     /// [`Error::Full`] and [`Error::TooMany`] when there are as many links as there may be; or the database cannot be written.
     pub async fn shorten(&self, permit: Permit<Create>, target: String, ttl: Ttl, idle: bool) -> Result<Link, Error> {
         let owner = permit.into_inner().owner;
-        let _counted = self.inner.counted(&owner)?;
-        self.inner.one_more(&owner).await?;
         let now = self.inner.clock.now();
         let mut link = Link {
             id: LinkId::random_short()?,
             kind: Kind::Url,
-            owner,
+            owner: owner.clone(),
             name: None,
             mime: String::new(),
             size: 0,
@@ -69,6 +67,8 @@ impl Store {
             target: Some(target),
         };
         for _ in 0..TRIES {
+            let _counted = self.inner.counted(&link.id, &owner);
+            self.inner.one_more(&owner).await?;
             if self.inner.links.insert(&link).await? {
                 self.inner.cache.forget(&link.id);
                 return Ok(link);

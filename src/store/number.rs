@@ -1,5 +1,6 @@
 //! How many links there may be: one without bytes costs a row all the same, and so does the memory of one that ended.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use super::{Error, Inner, Store};
@@ -30,30 +31,45 @@ impl Drop for Counted<'_> {
     }
 }
 
+fn own(running: &HashMap<LinkId, Owner>, owner: &Owner) -> usize {
+    running.values().filter(|other| *other == owner).count()
+}
+
 impl Inner {
     /// One that is not an upload counts too while it comes to be.
-    pub(super) fn counted(&self, owner: &Owner) -> Result<Counted<'_>, Error> {
-        let id = LinkId::random()?;
+    pub(super) fn counted(&self, id: &LinkId, owner: &Owner) -> Counted<'_> {
         self.with_running(|running| running.insert(id.clone(), owner.clone()));
-        Ok(Counted { inner: self, id })
+        Counted { inner: self, id: id.clone() }
     }
 
     /// Refuses one link too many; the one that is asked for is among the running ones already.
     ///
-    /// Those that are running are counted before those that are there: one that is finished in between counts twice,
-    /// and none not at all, so racing ones are never more than there may be.
+    /// Those that are running are counted before those that are there, so that none is not counted at all: racing ones
+    /// are never more than there may be. One that is finished in between would count twice, and is looked for where that
+    /// makes the difference.
     pub(super) async fn one_more(&self, owner: &Owner) -> Result<(), Error> {
-        let (coming, own_coming) = self.with_running(|running| {
-            let own = running.values().filter(|other| *other == owner).count();
-            (running.len() as u64, own as u64)
+        let coming = self.with_running(|running| (running.len(), own(running, owner)));
+        let ready = self.links.ready(owner, Vec::new()).await?;
+        let room = self.is_room(owner, coming, ready);
+        // This one is among them.
+        if room.is_ok() || coming.0 <= 1 {
+            return room;
+        }
+        let (ids, coming) = self.with_running(|running| {
+            (running.keys().cloned().collect::<Vec<_>>(), (running.len(), own(running, owner)))
         });
-        let (ready, own_ready) = self.links.ready(owner).await?;
-        if ready.saturating_add(coming) > self.most_links {
+        let ready = self.links.ready(owner, ids).await?;
+        self.is_room(owner, coming, ready)
+    }
+
+    /// For so many in all and of an owner.
+    fn is_room(&self, owner: &Owner, coming: (usize, usize), ready: (u64, u64)) -> Result<(), Error> {
+        if ready.0.saturating_add(coming.0 as u64) > self.most_links {
             return Err(Error::Full { capacity: self.budget.capacity() });
         }
         let most = self.most_each.load(Ordering::Relaxed);
         // The bearer of the token is the operator, or stands for many.
-        if *owner != Owner::Token && own_ready.saturating_add(own_coming) > most {
+        if *owner != Owner::Token && ready.1.saturating_add(coming.1 as u64) > most {
             return Err(Error::TooMany { most });
         }
         Ok(())
@@ -104,7 +120,7 @@ mod tests {
     }
 
     async fn ready(store: &Store) -> u64 {
-        store.inner.links.ready(&alice().owner).await.expect("counted").0
+        store.inner.links.ready(&alice().owner, Vec::new()).await.expect("counted").0
     }
 
     #[test]

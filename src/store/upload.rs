@@ -1,8 +1,11 @@
 //! Bytes on their way in.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::ready;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
@@ -30,11 +33,15 @@ pub struct Upload {
     /// Asked once the bytes are whole.
     wanted: Option<Wanted>,
     /// Whether its row may have become a link.
-    sealing: bool,
+    sealing: Arc<AtomicBool>,
 }
 
 /// Whether content with this digest is wanted.
 type Wanted = Box<dyn FnOnce(Sha256) -> bool + Send + Sync>;
+
+fn check(wanted: Option<Wanted>, sha256: Sha256) -> Result<(), Error> {
+    if wanted.is_none_or(|wanted| wanted(sha256)) { Ok(()) } else { Err(Error::Unwanted) }
+}
 
 /// Room is reserved in steps of this many bytes when the length is not known.
 const STEP: u64 = 1024 * 1024;
@@ -100,7 +107,7 @@ impl Upload {
             came: 0,
             reserved,
             wanted,
-            sealing: false,
+            sealing: Arc::default(),
         };
         if upload.replaces.is_none() {
             upload.inner.one_more(&upload.owner).await?;
@@ -112,8 +119,9 @@ impl Upload {
             blob: upload.blob.clone(),
             now: upload.inner.clock.now(),
         };
-        upload.inner.links.reserve(row).await?;
-        upload.writer = Some(upload.inner.blobs.create(&upload.blob).await?);
+        // Waited for only by who makes the file: meanwhile the bytes come.
+        let row = upload.inner.links.reserve(row);
+        upload.writer = Some(upload.inner.blobs.create(&upload.blob, row).await?);
         Ok(upload)
     }
 
@@ -204,13 +212,9 @@ impl Upload {
             return Err(Error::Length { declared, came: self.came });
         }
         let Some(writer) = self.writer.take() else { return Err(Error::Closed) };
-        let sha256 = writer.finish().await?;
-        if self.wanted.take().is_some_and(|wanted| !wanted(sha256)) {
-            return Err(Error::Unwanted);
-        }
         let now = self.inner.clock.now();
         if let Some(id) = self.replaces.clone() {
-            return self.replace(id, sha256, now).await;
+            return self.replace(id, writer, now).await;
         }
         let life = self.life.unwrap_or_else(|| Life {
             created_at: now,
@@ -218,14 +222,15 @@ impl Upload {
             idle: self.draft.idle_time(),
             accessed_at: None,
         });
-        let link = Link {
+        let mut link = Link {
             id: self.link.clone(),
             kind: self.draft.kind,
             owner: self.owner.clone(),
             name: self.draft.name.clone(),
             mime: self.draft.mime.clone(),
             size: self.came,
-            sha256,
+            // Known when all of it is written.
+            sha256: Sha256([0; 32]),
             blob: self.blob.clone(),
             created_at: life.created_at,
             expires_at: life.expires_at,
@@ -235,8 +240,17 @@ impl Upload {
             password: self.draft.password.clone(),
             target: None,
         };
-        self.sealing = true;
-        self.inner.links.seal(&link).await?;
+        let (links, wanted, whole) = (Arc::clone(&self.inner.links), self.wanted.take(), link.clone());
+        let sealing = Arc::clone(&self.sealing);
+        let seal = move |sha256| {
+            let checked = check(wanted, sha256);
+            if checked.is_err() {
+                return ready(checked).boxed();
+            }
+            sealing.store(true, Ordering::Release);
+            links.seal(&Link { sha256, ..whole })
+        };
+        link.sha256 = writer.finish(Box::new(seal)).await?;
         self.sealed();
         Ok(link)
     }
@@ -250,7 +264,9 @@ impl Upload {
     }
 
     /// The new bytes for the old ones, in one step; who reads the old ones reads on.
-    async fn replace(mut self, id: LinkId, sha256: Sha256, now: Timestamp) -> Result<Link, Error> {
+    async fn replace(mut self, id: LinkId, writer: Box<dyn Write>, now: Timestamp) -> Result<Link, Error> {
+        let wanted = self.wanted.take();
+        let sha256 = writer.finish(Box::new(|sha256| ready(check(wanted, sha256)).boxed())).await?;
         let with = ledger::Replacement {
             id,
             pending: self.link.clone(),
@@ -259,7 +275,7 @@ impl Upload {
             size: self.came,
             sha256,
         };
-        self.sealing = true;
+        self.sealing.store(true, Ordering::Release);
         let Some((link, old)) = self.inner.links.replace(with, now).await? else { return Err(Error::Ended) };
         self.sealed();
         if let Err(error) = self.inner.bury(old).await {
@@ -275,12 +291,13 @@ impl Drop for Upload {
             return;
         }
         let (inner, id, blob) = (Arc::clone(&self.inner), self.link.clone(), std::mem::take(&mut self.blob));
-        let (reserved, came, sealing, writer) = (self.reserved, self.came, self.sealing, self.writer.take());
+        let (reserved, came, sealing, writer) =
+            (self.reserved, self.came, Arc::clone(&self.sealing), self.writer.take());
         let clean = async move {
             if let Some(writer) = writer {
                 writer.abort().await;
             }
-            let cleaned = match sealing {
+            let cleaned = match sealing.load(Ordering::Acquire) {
                 true => inner.abandon_unless_sealed(&id, &blob).await,
                 false => inner.abandon(&id, &blob).await.map(Some),
             };

@@ -29,11 +29,7 @@ async fn one_client_has_so_many_links_and_not_the_room_of_others() {
     setup.settings.max_links = 3;
     let app = TestApp::with(setup).await;
     let (alice, bob) = (app.client("alice").await, app.client("bob").await);
-    // One after another: of those that race for the last place one that has just been finished counts twice.
-    let mut made: Vec<api::Link> = Vec::new();
-    for _ in 0..3 {
-        made.push(alice.upload("").await);
-    }
+    let made: Vec<api::Link> = futures_util::future::join_all((0..3).map(|_| alice.upload(""))).await;
     let racing = (0..6).map(|_| alice.try_upload("", ""));
     for refused in futures_util::future::join_all(racing).await {
         let problem = expect_problem(refused, 507, "too_many_links").await;

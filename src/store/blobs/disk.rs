@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use super::{Blobs, Found, Write};
+use super::{Blobs, Found, Reserved, Write};
 use crate::store::{Error, Span};
 
 mod reader;
@@ -78,12 +78,14 @@ fn make_unsynced(path: &Path) -> Result<(), Error> {
 
 /// Makes a file that is not there yet, and its folder if it is the first in it.
 fn make_file(path: &Path) -> Result<File, Error> {
-    if let Some(folder) = path.parent()
-        && !folder.is_dir()
-    {
-        make_folder(folder)?;
-    }
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let make = || std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let made = match (make(), path.parent()) {
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            make_folder(folder)?;
+            make()
+        }
+        (made, _) => made,
+    };
     made.map_err(|source| Error::io("make", path, source))
 }
 
@@ -167,11 +169,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 }
 
 impl Blobs for Disk {
-    fn create(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Write>, Error>> {
+    fn create(&self, name: &str, reserved: Reserved) -> BoxFuture<'_, Result<Box<dyn Write>, Error>> {
         let path = self.path(name);
         async move {
             let path = path?;
-            let writer: Box<dyn Write> = Box::new(writer::Writer::new(part(&path), path));
+            let writer: Box<dyn Write> = Box::new(writer::Writer::new(part(&path), path, reserved));
             Ok(writer)
         }
         .boxed()

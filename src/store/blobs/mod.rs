@@ -26,8 +26,9 @@ pub(super) struct Found {
 
 /// A place for bytes.
 pub(super) trait Blobs: Send + Sync {
-    /// Begins to write under a name. Nothing is there under that name until it is finished.
-    fn create(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Write>, Error>>;
+    /// Begins to write under a name. Nothing is there under that name until it is finished, and nothing at all until
+    /// `reserved`; when that fails, so does the writing.
+    fn create(&self, name: &str, reserved: Reserved) -> BoxFuture<'_, Result<Box<dyn Write>, Error>>;
 
     /// Reads a span of `size` bytes; an error if there are not exactly `size`.
     fn open(
@@ -60,13 +61,20 @@ pub(super) trait Blobs: Send + Sync {
     fn probe(&self) -> BoxFuture<'_, Result<(), Error>>;
 }
 
+/// Done when a row says that there may be a file.
+pub(super) type Reserved = BoxFuture<'static, Result<(), Error>>;
+
+/// What follows when the bytes of this digest are durable; it must not wait in the call itself.
+pub(super) type Then = Box<dyn FnOnce(Sha256) -> BoxFuture<'static, Result<(), Error>> + Send>;
+
 /// Bytes on their way to a name.
 pub(super) trait Write: Send + Sync {
     /// Takes the next bytes.
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Makes them durable under their name; answers their digest.
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Sha256, Error>>;
+    /// Makes them durable under their name; then, on the thread that waited for that, so that nobody has to be told
+    /// before it goes on, begins what follows. Answers their digest when that is done, too.
+    fn finish(self: Box<Self>, then: Then) -> BoxFuture<'static, Result<Sha256, Error>>;
 
     /// Waits for what is being written, and writes no more.
     fn abort(self: Box<Self>) -> BoxFuture<'static, ()>;

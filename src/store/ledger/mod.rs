@@ -114,12 +114,12 @@ pub(super) trait Spent: Send + Sync {
 
 /// The rows of links.
 pub(super) trait Links: Send + Sync {
-    /// Makes a pending row. It may be lost with the power until the next write that is not: then it has a file at most,
-    /// which nobody knows.
-    fn reserve(&self, row: Reservation) -> BoxFuture<'_, Result<(), Error>>;
+    /// Makes a pending row; it is on its way when this returns. It may be lost with the power until the next write that
+    /// is not: then it has a file at most, which nobody knows.
+    fn reserve(&self, row: Reservation) -> BoxFuture<'static, Result<(), Error>>;
 
-    /// Pending → ready. An error if the row is not pending any more.
-    fn seal(&self, link: &Link) -> BoxFuture<'_, Result<(), Error>>;
+    /// Pending → ready; it is on its way when this returns. An error if the row is not pending any more.
+    fn seal(&self, link: &Link) -> BoxFuture<'static, Result<(), Error>>;
 
     /// Makes a ready row of a link without bytes; false if there is a row with its id.
     fn insert(&self, link: &Link) -> BoxFuture<'_, Result<bool, Error>>;
@@ -142,8 +142,7 @@ pub(super) trait Links: Send + Sync {
     /// Ready or doomed → doomed; what there is to delete, if anything.
     fn doom(&self, id: &LinkId, now: Timestamp) -> BoxFuture<'_, Result<Option<Doomed>, Error>>;
 
-    /// Ready and over at `now` → doomed, oldest first. This, and what else a sweep does, may be lost with the power until
-    /// the next write that is not: what is over is over all the same, and swept again.
+    /// Ready and over at `now` → doomed, oldest first.
     fn doom_overdue(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>>;
 
     /// Doomed rows that ended at `before` or earlier, by their ids, from the one after `after` on.
@@ -180,8 +179,8 @@ pub(super) trait Links: Send + Sync {
     fn totals(&self, owner: Option<Owner>, now: Timestamp) -> BoxFuture<'_, Result<Totals, Error>>;
 
     /// Ready rows, those that are over and not yet doomed too, in all and of an owner; costs the same however many there
-    /// are.
-    fn ready(&self, owner: &Owner) -> BoxFuture<'_, Result<(u64, u64), Error>>;
+    /// are. Not those in `but`.
+    fn ready(&self, owner: &Owner, but: Vec<LinkId>) -> BoxFuture<'_, Result<(u64, u64), Error>>;
 
     /// When the newest of those buried rows ended that are more than `most`; `None` if there are no more.
     fn buried_beyond(&self, most: u64) -> BoxFuture<'_, Result<Option<Timestamp>, Error>>;

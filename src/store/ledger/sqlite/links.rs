@@ -144,6 +144,16 @@ fn list(connection: &Connection, query: &Query) -> Result<Vec<Link>, Error> {
     all(connection, &sql, values.as_slice(), |row| Ok(read(row)?.link))
 }
 
+/// Ready rows in all and of an owner.
+fn count(connection: &Connection, owner: &str) -> Result<(u64, u64), Error> {
+    let mut statement = connection.prepare_cached("SELECT links FROM totals WHERE owner = ?1")?;
+    let mut links = |owner: &str| -> Result<u64, Error> {
+        let links: Option<i64> = statement.query_row([owner], |row| row.get(0)).optional()?;
+        Ok(links.and_then(|links| u64::try_from(links).ok()).unwrap_or(0))
+    };
+    Ok((links("")?, links(owner)?))
+}
+
 /// Links whose time is over and that nobody has swept yet, counted in an index alone.
 fn overdue(owner: Option<String>, now: Timestamp) -> Sql {
     let all = "SELECT count(*), sum(size) FROM links INDEXED BY links_overdue WHERE phase = 1 AND expires_at <= ?1";
@@ -289,7 +299,7 @@ fn doom_overdue(connection: &Connection, now: Timestamp, limit: u32) -> Result<V
 }
 
 impl Links for Sqlite {
-    fn reserve(&self, row: Reservation) -> BoxFuture<'_, Result<(), Error>> {
+    fn reserve(&self, row: Reservation) -> BoxFuture<'static, Result<(), Error>> {
         let writer = self.writers.own.clone();
         let work = move |connection: &Connection| {
             let sql = "INSERT INTO links (id, phase, kind, owner, blob, writer, created_at) VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6)";
@@ -306,7 +316,7 @@ impl Links for Sqlite {
         self.queue.write_for_now(work).boxed()
     }
 
-    fn seal(&self, link: &Link) -> BoxFuture<'_, Result<(), Error>> {
+    fn seal(&self, link: &Link) -> BoxFuture<'static, Result<(), Error>> {
         let link = link.clone();
         self.queue.write(move |connection| seal(connection, &link)).boxed()
     }
@@ -353,7 +363,7 @@ impl Links for Sqlite {
     }
 
     fn doom_overdue(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Doomed>, Error>> {
-        self.queue.write_for_now(move |connection| doom_overdue(connection, now, limit)).boxed()
+        self.queue.write(move |connection| doom_overdue(connection, now, limit)).boxed()
     }
 
     fn doomed(
@@ -379,7 +389,7 @@ impl Links for Sqlite {
             }
             Ok(())
         };
-        self.queue.write_for_now(work).boxed()
+        self.queue.write(work).boxed()
     }
 
     fn forget(&self, before: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, Error>> {
@@ -387,7 +397,7 @@ impl Links for Sqlite {
             let sql = "DELETE FROM links WHERE id IN (SELECT id FROM links WHERE phase = 3 AND ended_at < ?1 LIMIT ?2)";
             Ok(connection.prepare_cached(sql)?.execute(params![millis(before), limit])? as u64)
         };
-        self.queue.write_for_now(work).boxed()
+        self.queue.write(work).boxed()
     }
 
     fn pending(&self) -> BoxFuture<'_, Result<Vec<Pending>, Error>> {
@@ -439,16 +449,24 @@ impl Links for Sqlite {
         self.read_much(move |connection| totals(connection, owner.as_ref(), now)).boxed()
     }
 
-    fn ready(&self, owner: &Owner) -> BoxFuture<'_, Result<(u64, u64), Error>> {
-        let found = self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT links FROM totals WHERE owner = ?1")?;
-            let mut links = |owner: &str| -> Result<u64, Error> {
-                let links: Option<i64> = statement.query_row([owner], |row| row.get(0)).optional()?;
-                Ok(links.and_then(|links| u64::try_from(links).ok()).unwrap_or(0))
-            };
-            Ok((links("")?, links(&owner.to_string())?))
-        });
-        ready(found).boxed()
+    fn ready(&self, owner: &Owner, but: Vec<LinkId>) -> BoxFuture<'_, Result<(u64, u64), Error>> {
+        let owner = owner.to_string();
+        if but.is_empty() {
+            return ready(self.read(|connection| count(connection, &owner))).boxed();
+        }
+        self.read_much(move |connection| {
+            // All of it as of one moment.
+            let _moment = connection.unchecked_transaction()?;
+            let (mut all, mut own) = count(connection, &owner)?;
+            let mut owner_of = connection.prepare_cached("SELECT owner FROM links WHERE id = ?1 AND phase = 1")?;
+            for id in but {
+                let other: Option<String> = owner_of.query_row([id.as_str()], |row| row.get(0)).optional()?;
+                all = all.saturating_sub(u64::from(other.is_some()));
+                own = own.saturating_sub(u64::from(other.as_ref() == Some(&owner)));
+            }
+            Ok((all, own))
+        })
+        .boxed()
     }
 
     fn buried_beyond(&self, most: u64) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {

@@ -1,9 +1,11 @@
 //! The one thread that writes: it takes what has queued up, commits it in one transaction, and then answers.
 
+use std::future::Future;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::Checkpoints;
@@ -48,38 +50,51 @@ impl Queue {
         self.sender().is_none()
     }
 
-    /// Does `work` in a transaction; ready when that is durable.
-    pub(super) async fn write<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        self.write_then(work, || Ok(())).await
+    /// Does `work` in a transaction; ready when that is durable. It is on its way when this returns, and done also if
+    /// nobody waits for it; unless too many are waiting already, then only when it is polled.
+    pub(super) fn write<T, W>(&self, work: W) -> impl Future<Output = Result<T, Error>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        self.bring(true, work, || Ok(()))
     }
 
     /// As [`Queue::write`], but ready when it is done: durable it is with the next write that has to be. Not for what
     /// may not be lost with the power.
-    pub(super) async fn write_for_now<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        self.bring(false, work, || Ok(())).await
+    pub(super) fn write_for_now<T, W>(&self, work: W) -> impl Future<Output = Result<T, Error>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        self.bring(false, work, || Ok(()))
     }
 
     /// As [`Queue::write`], and does `then` once it is durable: also for a caller that has gone away by then.
-    pub(super) async fn write_then<T: Send + 'static>(
+    pub(super) fn write_then<T, W, A>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
-        then: impl FnOnce() -> Result<(), Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        self.bring(true, work, then).await
+        work: W,
+        then: A,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<T, W, A>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        A: FnOnce() -> Result<(), Error> + Send + 'static,
+    {
+        self.bring(true, work, then)
     }
 
-    async fn bring<T: Send + 'static>(
+    fn bring<T, W, A>(
         &self,
         durable: bool,
-        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
-        then: impl FnOnce() -> Result<(), Error> + Send + 'static,
-    ) -> Result<T, Error> {
+        work: W,
+        then: A,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<T, W, A>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        A: FnOnce() -> Result<(), Error> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         let work = Box::new(move |connection: &Connection| -> Answer {
             let done = within_savepoint(connection, work);
@@ -90,8 +105,17 @@ impl Queue {
             })
         });
         let job = Job { work, durable };
-        self.sender().ok_or(Error::Closed)?.send(job).await.map_err(|_| Error::Closed)?;
-        answered.await.map_err(|_| Error::NotWritten)?
+        let brought = self.sender().ok_or(Error::Closed).and_then(|sender| match sender.try_send(job) {
+            Ok(()) => Ok(None),
+            Err(TrySendError::Full(job)) => Ok(Some((sender, job))),
+            Err(TrySendError::Closed(_)) => Err(Error::Closed),
+        });
+        async move {
+            if let Some((sender, job)) = brought? {
+                sender.send(job).await.map_err(|_| Error::Closed)?;
+            }
+            answered.await.map_err(|_| Error::NotWritten)?
+        }
     }
 
     /// Waits for everything that was brought so far, and takes no more.
