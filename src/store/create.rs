@@ -145,6 +145,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_link_that_ends_while_new_bytes_are_written_stays_ended() {
+        let (folder, clock, store) = fresh().await;
+        let link = upload(&store, 300, false).await.expect("made");
+        let finishing = replacement(&store, &link, b"new").await.finish();
+        let mut finishing = std::pin::pin!(finishing);
+        assert!(futures_util::poll!(finishing.as_mut()).is_pending());
+        // Whoever writes them has begun, and cannot be noticed to have ended before this one waits again.
+        tokio::task::yield_now().await;
+        clock.advance(std::time::Duration::from_secs(3600));
+        assert!(matches!(finishing.await, Err(Error::Ended)));
+        assert_eq!(store.find(&link.id).await.expect("read"), Lookup::Gone);
+        store.sweep().await.expect("swept");
+        until(async || files(folder.path()).is_empty()).await;
+    }
+
+    #[tokio::test]
     async fn a_replacement_cut_off_at_its_end_is_whole_or_not_there() {
         for after in 1..6 {
             let (folder, _, store) = fresh().await;

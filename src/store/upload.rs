@@ -13,7 +13,7 @@ use super::blobs::Write;
 use super::{Adopted, Error, Inner, Life, ledger};
 use crate::identity::{Owner, Sha256};
 use crate::link::{Draft, Link, LinkId};
-use crate::units::{self, Timestamp};
+use crate::units;
 
 /// An upload on its way in. Dropped unfinished, it leaves nothing.
 pub struct Upload {
@@ -212,10 +212,10 @@ impl Upload {
             return Err(Error::Length { declared, came: self.came });
         }
         let Some(writer) = self.writer.take() else { return Err(Error::Closed) };
-        let now = self.inner.clock.now();
         if let Some(id) = self.replaces.clone() {
-            return self.replace(id, writer, now).await;
+            return self.replace(id, writer).await;
         }
+        let now = self.inner.clock.now();
         let life = self.life.unwrap_or_else(|| Life {
             created_at: now,
             expires_at: self.draft.ttl.from(now),
@@ -264,9 +264,11 @@ impl Upload {
     }
 
     /// The new bytes for the old ones, in one step; who reads the old ones reads on.
-    async fn replace(mut self, id: LinkId, writer: Box<dyn Write>, now: Timestamp) -> Result<Link, Error> {
+    async fn replace(mut self, id: LinkId, writer: Box<dyn Write>) -> Result<Link, Error> {
         let wanted = self.wanted.take();
         let sha256 = writer.finish(Box::new(|sha256| ready(check(wanted, sha256)).boxed())).await?;
+        // Meanwhile the link may have come to its end.
+        let now = self.inner.clock.now();
         let with = ledger::Replacement {
             id,
             pending: self.link.clone(),
