@@ -79,17 +79,19 @@ impl fmt::Display for LinkId {
     }
 }
 
+/// Digits and letters, in ASCII's order.
+pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 /// `length` characters of `0-9A-Za-z`, each equally likely.
 ///
 /// # Errors
 /// When the operating system gives no random bytes.
 pub fn random_base62(length: usize) -> Result<String, units::Error> {
-    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut text = String::with_capacity(length);
     while text.len() < length {
         // The two values of six bits that are no index are thrown away, so that no character is likelier than another.
         let more = units::random::<32>()?;
-        let picked = more.iter().filter_map(|b| ALPHABET.get(usize::from(b & 63)));
+        let picked = more.iter().filter_map(|b| BASE62.get(usize::from(b & 63)));
         text.extend(picked.take(length - text.len()).map(|b| char::from(*b)));
     }
     Ok(text)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{Extensions, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -35,7 +35,11 @@ pub(super) struct Caller {
 pub(super) struct InviteSecret(pub(super) Secret);
 
 /// Reads who is asking and takes every trace of how they said so off the request.
-pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(super) async fn authenticate<F: Future<Output = Response>>(
+    app: &App,
+    mut request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     // Of two that say different things the right one does not count.
     let doubled = request.headers().get_all(header::AUTHORIZATION).iter().nth(1).is_some();
     let authorization = request.headers_mut().remove(header::AUTHORIZATION);
@@ -44,7 +48,7 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
     }
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
     let outside = request.extensions().get::<Outside>().cloned();
-    let caller = match identify(&app, connection.as_deref(), outside.as_ref(), authorization.as_ref()).await {
+    let caller = match identify(app, connection.as_deref(), outside.as_ref(), authorization.as_ref()).await {
         Ok((caller, invite)) => {
             if let Some(invite) = invite {
                 request.extensions_mut().insert(invite);
@@ -55,7 +59,7 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
     };
     let known = caller.principal.is_known();
     request.extensions_mut().insert(caller);
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     if known {
         response.extensions_mut().insert(Known);
     }
@@ -220,16 +224,21 @@ pub(super) struct Anyone(pub(super) Principal);
 pub(super) struct Asking(pub(super) Principal);
 
 /// On a route that was put outside `authenticate` by mistake everybody is nobody.
-fn caller(parts: &Parts) -> Caller {
-    let found = parts.extensions.get::<Caller>().cloned();
+fn caller(extensions: &Extensions) -> Caller {
+    let found = extensions.get::<Caller>().cloned();
     found.unwrap_or_else(|| Caller { principal: nobody(), refused: None })
+}
+
+/// Who is asking, whatever became of the certificate that was shown.
+pub(super) fn asking(request: &Request) -> Principal {
+    caller(request.extensions()).principal
 }
 
 impl<S: Sync> FromRequestParts<S> for Anyone {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Ok(Self(caller(parts).principal))
+        Ok(Self(caller(&parts.extensions).principal))
     }
 }
 
@@ -237,7 +246,7 @@ impl<S: Sync> FromRequestParts<S> for Asking {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Caller { principal, refused } = caller(parts);
+        let Caller { principal, refused } = caller(&parts.extensions);
         match refused {
             Some(problem) => Err(problem),
             None => Ok(Self(principal)),

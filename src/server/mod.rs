@@ -90,7 +90,7 @@ pub struct Settings {
     pub pastes: Pastes,
 }
 
-/// What requests are answered from. Cheap to clone, which every layer does for every request.
+/// What requests are answered from. Cheap to clone, which is done for every request.
 #[derive(Clone)]
 pub struct App(Arc<Whole>);
 

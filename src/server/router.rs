@@ -89,17 +89,21 @@ pub(super) fn router(app: App) -> Router {
         .merge(paste::routes(&app.settings.pastes.prefix))
         .fallback(async || Problem::not_found("such path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        // From the outermost to the innermost. One by one each would put every route into a box of its own, and a request
-        // would open and copy all of them.
-        .layer((
-            from_fn_with_state(app.clone(), outside),
-            from_fn_with_state(app.clone(), trace),
-            from_fn_with_state(app.clone(), pace),
-            from_fn(same_site),
-            from_fn_with_state(app.clone(), authenticate),
-            from_fn_with_state(app.clone(), throttle),
-        ))
+        .layer(from_fn_with_state(app.clone(), stages))
         .with_state(app)
+}
+
+/// The way of every request to its handler, from the innermost stage to the outermost, which is where it begins. They
+/// are one layer: each by itself would copy and box all those within it for every request.
+async fn stages(State(app): State<App>, request: Request, next: Next) -> Response {
+    let app = &app;
+    let handle = |request| next.run(request);
+    let throttle = |request| throttle(app, request, handle);
+    let authenticate = |request| authenticate(app, request, throttle);
+    let same_site = |request| same_site(request, authenticate);
+    let pace = |request| pace(app, request, same_site);
+    let trace = |request| trace(app, request, pace);
+    outside(app, request, trace).await
 }
 
 /// Answers a request to its end even if whoever asked has gone away, whose future is dropped then: a change of trust is
@@ -110,13 +114,13 @@ async fn unbroken(request: Request, next: Next) -> Response {
 }
 
 /// Gives every request body its deadline.
-async fn pace(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn pace<F: Future<Output = Response>>(app: &App, request: Request, next: impl FnOnce(Request) -> F) -> Response {
     if http_body::Body::is_end_stream(request.body()) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let deadlines = app.settings.limits.deadlines;
     let lingers = if request.headers().contains_key(header::EXPECT) { Lingers::OnceAsked } else { Lingers::Always };
-    next.run(request.map(|body| axum::body::Body::new(Pacing::new(body, &deadlines, lingers)))).await
+    next(request.map(|body| axum::body::Body::new(Pacing::new(body, &deadlines, lingers)))).await
 }
 
 #[cfg(test)]

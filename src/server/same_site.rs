@@ -3,20 +3,22 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::outside::Outside;
 use super::problem::Problem;
 
-pub(super) async fn same_site(request: Request, next: Next) -> Response {
+pub(super) async fn same_site<F: Future<Output = Response>>(
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let told = request.extensions().get::<Outside>().and_then(|outside| outside.host.as_deref());
     if !reads && is_foreign(told, request.uri(), request.headers()) {
         return Problem::new(StatusCode::FORBIDDEN, "cross_site", "a page from elsewhere cannot do this")
             .into_response();
     }
-    next.run(request).await
+    next(request).await
 }
 
 /// What a browser says of where a request was made (Fetch Metadata; RFC 6454 for `Origin`). Programs say nothing.

@@ -1,14 +1,13 @@
-//! How often who may ask for what: the layer every request passes once it is known who asks, and the limits behind it.
+//! How often who may ask for what: the stage every request passes once it is known who asks, and the limits behind it.
 
 use std::net::IpAddr;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::App;
-use super::authenticate::Anyone;
+use super::authenticate::asking;
 use super::problem::Problem;
 use crate::abuse::{ByCaller, Gate, Limited, Limiter, Rules, from, network};
 use crate::identity::Principal;
@@ -102,7 +101,12 @@ fn kind(method: &Method, route: &str) -> Kind {
 
 /// Refuses what comes too often, before anything is done for it. A miss is counted when it is known to be one; an id is
 /// looked up without a pause between the question here and that, so that requests at once gain next to nothing.
-pub(super) async fn throttle(State(app): State<App>, Anyone(who): Anyone, request: Request, next: Next) -> Response {
+pub(super) async fn throttle<F: Future<Output = Response>>(
+    app: &App,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
+    let who = asking(&request);
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let kind = kind(request.method(), route);
     let now = app.clock.now();
@@ -110,7 +114,7 @@ pub(super) async fn throttle(State(app): State<App>, Anyone(who): Anyone, reques
         app.metrics().limited.one(limit);
         return Problem::from(limited).into_response();
     }
-    let response = next.run(request).await;
+    let response = next(request).await;
     if kind == Kind::LookUp
         && response.extensions().get::<Problem>().is_some_and(Problem::is_miss)
         && let Some(misses) = &app.throttle().misses

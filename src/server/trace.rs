@@ -1,10 +1,12 @@
-//! The outermost layer: the request's id, its line in the log, security headers, and problems made into answers.
+//! The stage around all that may refuse: the request's id, its line in the log, security headers, and problems made into answers.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument as _;
 
@@ -14,7 +16,11 @@ use super::outside::Outside;
 use super::problem::Problem;
 use crate::{api, link};
 
-pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn trace<F: Future<Output = Response>>(
+    app: &App,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let id = request_id(request.headers());
     let method = request.method().clone();
     // The route, not the path: whoever has a path with an id in it may read what it leads to.
@@ -22,10 +28,10 @@ pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) 
     let outside = request.extensions().get::<Outside>();
     let https = outside.is_some_and(|outside| outside.https);
     let from = outside.and_then(|outside| outside.address).map(tracing::field::display);
-    let span = tracing::info_span!("request", id, %method, route, from);
+    let span = tracing::info_span!("request", id, method = method.as_str(), route, from);
     async move {
         let begun = Instant::now();
-        let mut response = next.run(request).await;
+        let mut response = next(request).await;
         let known = response.extensions().get::<Known>().is_some();
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             log(&problem);
@@ -37,7 +43,7 @@ pub(super) async fn trace(State(app): State<App>, request: Request, next: Next) 
         }
         let took = begun.elapsed();
         app.metrics().request(&method, &route, response.status().as_u16(), took);
-        tell(&app, response.status(), known, took);
+        tell(app, response.status(), known, took);
         response
     }
     .instrument(span)
@@ -75,8 +81,26 @@ fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get(api::header::REQUEST_ID).and_then(|value| value.to_str().ok());
     match given {
         Some(id) if (1..=64).contains(&id.len()) && id.bytes().all(sane) => id.to_owned(),
-        _ => link::random_base62(16).unwrap_or_default(),
+        _ => new_id(),
     }
+}
+
+/// One that was not given before and tells nothing. It is no secret, and not worth asking the system for randomness.
+fn new_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    /// SipHash under keys that nobody knows.
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    const HALF: u64 = 62_u64.pow(8);
+    let nth = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mut id = String::with_capacity(16);
+    for half in 0..2_u8 {
+        let mut rest = KEYS.hash_one((nth, half)) % HALF;
+        for _ in 0..8 {
+            id.extend(link::BASE62.get((rest % 62) as usize).map(|digit| char::from(*digit)));
+            rest /= 62;
+        }
+    }
+    id
 }
 
 /// What every answer carries, errors included; a handler that has said something stricter or needed keeps it.
@@ -115,5 +139,12 @@ mod tests {
             let made = with(odd);
             assert!(made.len() == 16 && made != odd, "{odd}");
         }
+    }
+
+    #[test]
+    fn new_ids_are_all_different() {
+        let made: std::collections::HashSet<String> = (0..10_000).map(|_| new_id()).collect();
+        assert_eq!(made.len(), 10_000);
+        assert!(made.iter().all(|id| id.len() == 16 && id.bytes().all(|b| b.is_ascii_alphanumeric())));
     }
 }

@@ -4,9 +4,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::HeaderMap;
-use axum::middleware::Next;
 use axum::response::Response;
 
 use super::App;
@@ -70,13 +69,19 @@ impl Outside {
 }
 
 /// Sees a request from outside, and takes what only proxies say off it, whoever said it.
-pub(super) async fn outside(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(super) async fn outside<F: Future<Output = Response>>(
+    app: &App,
+    mut request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
-        let outside = Outside::of(&app, connection, request.headers());
+        let outside = Outside::of(app, connection, request.headers());
         request.extensions_mut().insert(outside);
     }
-    for name in HEADERS {
+    // Most requests have few headers and none of these.
+    let said: Vec<_> = request.headers().keys().filter(|name| HEADERS.contains(&name.as_str())).cloned().collect();
+    for name in said {
         request.headers_mut().remove(name);
     }
-    next.run(request).await
+    next(request).await
 }
