@@ -97,7 +97,8 @@ pub struct Links {
 /// `GET /api/stats`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {
-    /// Live links (the caller's own; an admin's: all).
+    /// Live links (the caller's own; an admin's: all). Where more than 10,000 have just ended, some of those count until
+    /// they are swept.
     pub links: u64,
     /// Bytes of those links.
     pub link_bytes: u64,

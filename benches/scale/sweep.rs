@@ -121,12 +121,14 @@ pub(crate) async fn measure(cores: &Cores, dir: &Path, extent: Extent) -> Result
     for _ in 0..extent.sweeps {
         let round = round(cores, dir, &mut filled, &ids, extent).await?;
         writeln!(page, "swept in {:.1} s", round.took.as_secs_f64())?;
+        eprintln!("swept in {:.1} s", round.took.as_secs_f64());
         let row = |times: &[f64]| {
             format!("{:8.2} {:9.2} {:9.2}", quantile(times, 0.5), quantile(times, 0.999), quantile(times, 1.0))
         };
         for ((ask, swept), (_, quiet)) in round.swept.asked.iter().zip(&round.quiet.asked) {
             let more = quantile(swept, 1.0) - quantile(quiet, 1.0);
             worst = worst.max(more);
+            eprintln!("  {ask}: {more:+.1} ms");
             writeln!(page, "{ask:18}  {}  {}  {more:+12.1}  ({} requests)", row(swept), row(quiet), swept.len())?;
         }
         let Times { disk, .. } = &round.swept;

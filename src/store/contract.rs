@@ -31,7 +31,7 @@ async fn ready_link(links: &dyn Links, owner: Owner, name: &str, created: i64, e
     let blob = Sha256::of(id.as_str().as_bytes()).to_string()[..32].to_owned();
     let row =
         Reservation { id: id.clone(), kind: Kind::File, owner: owner.clone(), blob: blob.clone(), now: at(created) };
-    links.reserve(row).await.expect("reserved");
+    links.reserve(vec![row]).await.expect("reserved");
     let link = Link {
         id,
         kind: Kind::File,
@@ -131,8 +131,10 @@ async fn lists_are_paged_and_counted(links: &dyn Links) {
 async fn pending_rows_are_told_apart(links: &dyn Links) {
     let id = LinkId::random().expect("random bytes");
     let row = Reservation { id: id.clone(), kind: Kind::File, owner: owner("a"), blob: "b".repeat(32), now: at(1) };
-    links.reserve(row.clone()).await.expect("reserved");
-    assert!(links.reserve(row).await.is_err(), "an id is given once");
+    links.reserve(vec![row.clone()]).await.expect("reserved");
+    let other = Reservation { id: LinkId::random().expect("random bytes"), blob: "d".repeat(32), ..row.clone() };
+    assert!(links.reserve(vec![other.clone(), row]).await.is_err(), "an id is given once");
+    assert!(links.find(&other.id).await.expect("read").is_none(), "all or none");
     let pending = links.pending().await.expect("read");
     assert_eq!(pending.iter().find(|p| p.id == id).map(|p| p.writer), Some(Writer::This));
     let known = links.known_blobs(vec!["b".repeat(32), "c".repeat(32)]).await.expect("read");
@@ -156,7 +158,7 @@ async fn idle_link(links: &dyn Links) -> Link {
     let id = LinkId::random().expect("random bytes");
     let blob = hex::encode(crate::units::random::<16>().expect("random bytes"));
     let row = Reservation { id: id.clone(), kind: Kind::Paste, owner: owner("i"), blob: blob.clone(), now: at(1) };
-    links.reserve(row).await.expect("reserved");
+    links.reserve(vec![row]).await.expect("reserved");
     let link = Link {
         id,
         kind: Kind::Paste,
@@ -208,7 +210,7 @@ async fn bytes_are_replaced_at_once(links: &dyn Links) {
         let pending = LinkId::random().expect("random bytes");
         let blob = hex::encode(crate::units::random::<16>().expect("random bytes"));
         let row = Reservation { id: pending.clone(), kind: Kind::Paste, owner: owner("i"), blob, now: at(10) };
-        links.reserve(row.clone()).await.expect("reserved");
+        links.reserve(vec![row.clone()]).await.expect("reserved");
         let (id, mime, sha256) = (link.id.clone(), "image/png".to_owned(), Sha256([4; 32]));
         Replacement { id, pending, blob: row.blob, mime, size: 25, sha256 }
     };
@@ -236,7 +238,7 @@ async fn what_is_ready_is_counted_but_for_some(links: &dyn Links) {
     let pending = LinkId::random().expect("random bytes");
     let blob = hex::encode(crate::units::random::<16>().expect("random bytes"));
     let row = Reservation { id: pending.clone(), kind: Kind::File, owner: some.clone(), blob, now: at(1) };
-    links.reserve(row).await.expect("reserved");
+    links.reserve(vec![row]).await.expect("reserved");
     let unknown = LinkId::random().expect("random bytes");
     let cases = [
         (vec![], (3, 2)),
@@ -507,14 +509,20 @@ async fn links_go_with_their_certificate(links: &dyn Links, trust: &dyn Trust) {
     let own = ready_link(links, Owner::Client(zoe.id.clone()), "own", 1, None).await;
     let brought = ready_link(links, before.clone(), "brought", 2, None).await;
     let others = ready_link(links, Owner::Certificate(Sha256([91; 32])), "other", 3, None).await;
+    // On its way meanwhile.
+    let id = LinkId::random().expect("random bytes");
+    let coming = Link { id, blob: "c".repeat(32), ..brought.clone() };
+    let (id, blob, owner) = (coming.id.clone(), coming.blob.clone(), before.clone());
+    links.reserve(vec![Reservation { id, kind: Kind::File, owner, blob, now: at(4) }]).await.expect("reserved");
     let enrolment = Enrolment { first: false, invite: None, client: Some(zoe.clone()), certificate: unknown };
     assert_eq!(trust.enroll(enrolment).await.expect("written"), Enrolled::Done);
+    links.seal(&coming).await.expect("sealed");
     let after = Owner::Client(zoe.id);
-    for (link, owner) in [(&own, &after), (&brought, &after), (&others, &others.owner)] {
+    for (link, owner) in [(&own, &after), (&brought, &after), (&coming, &after), (&others, &others.owner)] {
         assert_eq!(links.find(&link.id).await.expect("read").expect("a row").link.owner, *owner);
     }
     let totals = links.totals(Some(after), at(5)).await.expect("read");
-    assert_eq!((totals.links, totals.bytes), (2, 20));
+    assert_eq!((totals.links, totals.bytes), (3, 30));
     assert_eq!(links.totals(Some(before), at(5)).await.expect("read").links, 0);
 }
 
@@ -667,7 +675,11 @@ async fn bytes_come_back(blobs: &dyn Blobs) {
     assert_eq!(blobs.remove(name).await.expect("no error"), 0);
     assert_eq!(blobs.remove("").await.expect("no error"), 0);
     assert!(blobs.create("../../etc/passwd", reserved()).await.is_err());
+    assert!(blobs.prepare(vec!["../../etc/passwd".to_owned()]).await.is_err());
     let other = "f".repeat(32);
+    for _ in 0..2 {
+        blobs.prepare(vec![name.to_owned(), other.clone()]).await.expect("made");
+    }
     for (name, size) in [(name, 3), (&other, 4)] {
         let mut writer = blobs.create(name, reserved()).await.expect("made");
         writer.write(Bytes::from(vec![1; size])).await.expect("written");
@@ -726,5 +738,7 @@ async fn the_disk_keeps_bytes() {
     let disk = Disk::open(folder.path()).expect("opened");
     bytes_come_back(&disk).await;
     bytes_come_in_their_turn(&disk).await;
+    disk.prepare(vec!["9".repeat(32)]).await.expect("made");
+    assert!(folder.path().join("99/99").is_dir(), "the folder is there before the file");
     disk.probe().await.expect("writable");
 }

@@ -9,7 +9,8 @@ use crate::access::{List, Permit};
 /// How much there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// Live links (of the owner asked for).
+    /// Live links (of the owner asked for). Where more than 10,000 have ended since the last sweep, whosever they are, some
+    /// of those count too.
     pub links: u64,
     /// Their bytes.
     pub link_bytes: u64,

@@ -21,6 +21,7 @@ use crate::link::{Change, Link, LinkId};
 use crate::units::{self, Timestamp};
 
 mod adopt;
+mod ahead;
 mod blobs;
 mod budget;
 mod cache;
@@ -53,6 +54,7 @@ pub use search::Filter;
 pub use sweep::Swept;
 pub use upload::Upload;
 
+use ahead::Ahead;
 use blobs::Blobs;
 use budget::Budget;
 use cache::Cache;
@@ -92,6 +94,8 @@ struct Inner {
     budget: Budget,
     /// Uploads of this process that are under way, and whose they are.
     running: Mutex<HashMap<LinkId, Owner>>,
+    /// Rows for uploads that are still to come.
+    ahead: Ahead,
     /// What cleans up after uploads and readings that were broken off, and what goes on without its caller.
     cleaning: TaskTracker,
     max_file_size: u64,
@@ -215,6 +219,7 @@ impl Store {
             touches: Touches::default(),
             budget,
             running: Mutex::default(),
+            ahead: Ahead::default(),
             cleaning: TaskTracker::new(),
             max_file_size: config.max_file_size,
             most_links: number::most(config.max_storage),
@@ -356,6 +361,7 @@ impl Store {
         }
         self.inner.cleaning.close();
         self.inner.cleaning.wait().await;
+        self.inner.reserve_no_more().await;
         self.inner.links.close().await;
     }
 }

@@ -15,7 +15,7 @@ pub struct Swept {
     pub pastes: u64,
     /// Short URLs among them.
     pub urls: u64,
-    /// Uploads that were never finished.
+    /// Uploads that were never finished and had left bytes.
     pub abandoned: u64,
     /// Files under `files/` nothing referred to.
     pub orphans: u64,
@@ -163,8 +163,10 @@ impl Store {
                 Writer::Dead => true,
             };
             if abandoned {
-                swept.bytes += self.inner.abandon(&pending.id, &pending.blob).await?;
-                swept.abandoned += 1;
+                let freed = self.inner.abandon(&pending.id, &pending.blob).await?;
+                swept.bytes += freed;
+                // Rows are reserved ahead, too.
+                swept.abandoned += u64::from(freed > 0);
             }
         }
         Ok(())
@@ -173,7 +175,7 @@ impl Store {
     /// Whether an upload of this process has ended without becoming a link. The row is read after it is known not to be
     /// running any more: only then does it say what became of it.
     async fn is_given_up(&self, id: &LinkId) -> Result<bool, Error> {
-        if self.inner.with_running(|running| running.contains_key(id)) {
+        if self.inner.is_in_use(id) {
             return Ok(false);
         }
         Ok(self.inner.links.find(id).await?.is_some_and(|row| row.phase == Phase::Pending))

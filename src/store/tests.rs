@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use tempfile::TempDir;
 
+use super::blobs::PIECE;
 use super::{Config, Error, Lookup, Store, Upload};
 use crate::abuse::Admitted;
 use crate::access::{self, Policy};
@@ -21,7 +22,7 @@ pub(super) fn alice() -> Principal {
     Principal { tier: Tier::Trusted, owner, name: None, proof: Proof::Nothing, address: None }
 }
 
-fn draft(burn: bool) -> Draft {
+pub(super) fn draft(burn: bool) -> Draft {
     Draft {
         kind: Kind::File,
         name: None,
@@ -34,8 +35,12 @@ fn draft(burn: bool) -> Draft {
     }
 }
 
-async fn open(folder: &Path, clock: &Manual) -> Store {
-    let config = Config { path: folder.to_owned(), max_file_size: 100_000, max_storage: 150_000 };
+pub(super) async fn open(folder: &Path, clock: &Manual) -> Store {
+    open_with(folder, clock, 100_000).await
+}
+
+async fn open_with(folder: &Path, clock: &Manual, max_file_size: u64) -> Store {
+    let config = Config { path: folder.to_owned(), max_file_size, max_storage: max_file_size + 50_000 };
     Store::open(config, Arc::new(clock.clone())).await.expect("opened")
 }
 
@@ -84,6 +89,11 @@ pub(super) async fn until(mut so: impl AsyncFnMut() -> bool) {
         tokio::task::spawn_blocking(|| ()).await.expect("no panic");
     }
     panic!("it never came to be");
+}
+
+/// Waits until rows are reserved ahead, as they are after the first upload.
+pub(super) async fn settled(store: &Store) {
+    until(async || store.inner.ahead.is_settled()).await;
 }
 
 pub(super) async fn used(store: &Store) -> u64 {
@@ -159,20 +169,28 @@ async fn one_reader_burns_it_and_the_bytes_go_when_it_is_done() {
 
 #[tokio::test]
 async fn a_crash_in_the_middle_is_cleaned_up_by_the_next_process() {
-    let (folder, clock, store) = fresh().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Manual::at(Timestamp::from_secs(1_800_000_000));
+    let store = open_with(folder.path(), &clock, 1_000_000).await;
     let whole = upload(&store, 10, false).await.expect("made");
     let burnt = upload(&store, 20, true).await.expect("made");
     let mut half = begin(&store, false, None).await.expect("begun");
-    half.write(Bytes::from(vec![1; 300])).await.expect("taken");
+    half.write(Bytes::from(vec![1; PIECE])).await.expect("taken");
+    until(async || files(folder.path()).contains(&(PIECE as u64))).await;
+    // And one that has left nothing but its row.
+    let mut other = begin(&store, false, None).await.expect("begun");
+    other.write(Bytes::from(vec![1; 300])).await.expect("taken");
     let reading = store.read(access::read(burnt), None).await.expect("read").expect("the first");
+    settled(&store).await;
     // A crash is that nothing is dropped: the process's lock goes, its rows and bytes stay.
-    std::mem::forget((half, reading));
+    std::mem::forget((half, other, reading));
     std::fs::write(folder.path().join("files/stray"), b"stray").expect("written");
     let writer = std::fs::read_dir(folder.path().join("writers")).expect("a folder").next().expect("one").expect("one");
     std::fs::remove_file(writer.path()).expect("deleted");
     let next = open(folder.path(), &clock).await;
     let swept = next.sweep().await.expect("swept");
     assert_eq!((swept.abandoned, swept.orphans), (1, 1), "{swept:?}");
+    assert_eq!(next.inner.links.pending().await.expect("read"), []);
     assert_eq!(files(folder.path()), [10]);
     assert!(matches!(next.find(&whole.id).await.expect("read"), Lookup::Live(_)));
     assert_eq!(next.sweep().await.expect("swept"), super::Swept::default(), "nothing is left to do");

@@ -97,7 +97,7 @@ mod tests {
     use crate::access::{self, Policy};
     use crate::link::{Draft, Kind};
     use crate::store::Lookup;
-    use crate::store::tests::{alice, fresh};
+    use crate::store::tests::{alice, fresh, settled};
     use crate::units::Ttl;
 
     async fn idle_link(store: &Store) -> Link {
@@ -122,6 +122,7 @@ mod tests {
     async fn readings_keep_a_link_alive_and_are_written_together() {
         let (folder, clock, store) = fresh().await;
         let (read, unread) = (idle_link(&store).await, idle_link(&store).await);
+        settled(&store).await;
         let written = || std::fs::metadata(folder.path().join("links.db-wal")).expect("a file").len();
         let before = written();
         for _ in 0..100 {

@@ -9,11 +9,11 @@ use futures_util::future::ready;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
+use super::ahead::Place;
 use super::blobs::Write;
 use super::{Adopted, Error, Inner, Life, ledger};
 use crate::identity::{Owner, Sha256};
 use crate::link::{Draft, Link, LinkId};
-use crate::units;
 
 /// An upload on its way in. Dropped unfinished, it leaves nothing.
 pub struct Upload {
@@ -59,18 +59,18 @@ impl Upload {
         declared: Option<u64>,
         replaces: Option<LinkId>,
     ) -> Result<Self, Error> {
-        Self::reserve(inner, owner, LinkId::random(), draft, declared, replaces, None).await
+        Self::reserve(inner, owner, None, draft, declared, replaces, None).await
     }
 
     pub(super) async fn adopt(inner: Arc<Inner>, adopted: Adopted, declared: Option<u64>) -> Result<Self, Error> {
         let Adopted { id, owner, draft, life } = adopted;
-        Self::reserve(inner, owner, Ok(id), draft, declared, None, Some(life)).await
+        Self::reserve(inner, owner, Some(id), draft, declared, None, Some(life)).await
     }
 
     async fn reserve(
         inner: Arc<Inner>,
         owner: Owner,
-        link: Result<LinkId, units::Error>,
+        link: Option<LinkId>,
         draft: Draft,
         declared: Option<u64>,
         replaces: Option<LinkId>,
@@ -82,26 +82,18 @@ impl Upload {
             return Err(Error::TooLarge { limit });
         }
         inner.budget.reserve(reserved)?;
-        let blob = units::random::<16>().map(hex::encode);
-        let (link, blob) = match (link, blob) {
-            (Ok(link), Ok(blob)) => (link, blob),
-            (Err(error), _) | (_, Err(error)) => {
-                inner.budget.cancel(reserved);
-                return Err(error.into());
-            }
-        };
-        inner.with_running(|running| running.insert(link.clone(), owner.clone()));
+        let place = inner.place(&owner, link).inspect_err(|_| inner.budget.cancel(reserved))?;
         inner.budget.begun();
         // From here on dropping it cleans up.
         let (writer, wanted) = (None, None);
         let mut upload = Self {
             inner,
             draft,
-            link,
+            link: place.id.clone(),
             replaces,
             life,
             owner,
-            blob,
+            blob: place.blob.clone(),
             writer,
             declared,
             came: 0,
@@ -109,20 +101,38 @@ impl Upload {
             wanted,
             sealing: Arc::default(),
         };
-        if upload.replaces.is_none() {
-            upload.inner.one_more(&upload.owner).await?;
+        if upload.replaces.is_none()
+            && let Err(error) = upload.inner.one_more(&upload.owner).await
+        {
+            upload.leave(place);
+            return Err(error);
         }
-        let row = ledger::Reservation {
-            id: upload.link.clone(),
-            kind: upload.draft.kind,
-            owner: upload.owner.clone(),
-            blob: upload.blob.clone(),
-            now: upload.inner.clock.now(),
-        };
         // Waited for only by who makes the file: meanwhile the bytes come.
-        let row = upload.inner.links.reserve(row);
+        let row = match place.is_reserved {
+            true => ready(Ok(())).boxed(),
+            false => upload.inner.links.reserve(vec![upload.row()]),
+        };
         upload.writer = Some(upload.inner.blobs.create(&upload.blob, row).await?);
         Ok(upload)
+    }
+
+    fn row(&self) -> ledger::Reservation {
+        ledger::Reservation {
+            id: self.link.clone(),
+            kind: self.draft.kind,
+            owner: self.owner.clone(),
+            blob: self.blob.clone(),
+            now: self.inner.clock.now(),
+        }
+    }
+
+    /// Ends it before anything was done under its place, which is the next one's, if it is reserved.
+    fn leave(mut self, place: Place) {
+        if self.inner.give_back(place) {
+            self.inner.budget.cancel(self.reserved);
+            // Nothing is left to clean up.
+            self.blob.clear();
+        }
     }
 
     /// The id of the link it will be.

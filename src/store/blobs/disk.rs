@@ -179,6 +179,11 @@ impl Blobs for Disk {
         .boxed()
     }
 
+    fn prepare(&self, names: Vec<String>) -> BoxFuture<'_, Result<(), Error>> {
+        let paths: Result<Vec<_>, _> = names.iter().map(|name| self.path(name)).collect();
+        blocking(move || paths?.iter().filter_map(|path| path.parent()).try_for_each(make_folder)).boxed()
+    }
+
     fn open(
         &self,
         name: &str,

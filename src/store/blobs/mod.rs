@@ -30,6 +30,9 @@ pub(super) trait Blobs: Send + Sync {
     /// `reserved`; when that fails, so does the writing.
     fn create(&self, name: &str, reserved: Reserved) -> BoxFuture<'_, Result<Box<dyn Write>, Error>>;
 
+    /// Makes what these names will need, so that [`Blobs::create`] need not; without it nothing fails.
+    fn prepare(&self, names: Vec<String>) -> BoxFuture<'_, Result<(), Error>>;
+
     /// Reads a span of `size` bytes; an error if there are not exactly `size`.
     fn open(
         &self,

@@ -29,14 +29,14 @@ pub(super) enum Phase {
 /// A link's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
-    /// The link; of a pending row only what was reserved is true.
+    /// The link; of a pending row only its id and the name of its bytes are sure.
     pub(super) link: Link,
     pub(super) phase: Phase,
     /// When it ended, for a doomed or buried row.
     pub(super) ended_at: Option<Timestamp>,
 }
 
-/// What is known when bytes begin to come.
+/// What a row is made of for bytes that come, or are still to come.
 #[derive(Clone, Debug)]
 pub(super) struct Reservation {
     pub(super) id: LinkId,
@@ -114,11 +114,13 @@ pub(super) trait Spent: Send + Sync {
 
 /// The rows of links.
 pub(super) trait Links: Send + Sync {
-    /// Makes a pending row; it is on its way when this returns. It may be lost with the power until the next write that
-    /// is not: then it has a file at most, which nobody knows.
-    fn reserve(&self, row: Reservation) -> BoxFuture<'static, Result<(), Error>>;
+    /// Makes pending rows, all or none; they are on their way when this returns. They may be lost with the power until the
+    /// next write that is not: then they have a file at most, which nobody knows.
+    fn reserve(&self, rows: Vec<Reservation>) -> BoxFuture<'static, Result<(), Error>>;
 
-    /// Pending → ready; it is on its way when this returns. An error if the row is not pending any more.
+    /// Pending → ready, as the link says; it is on its way when this returns. Whose it is says the link only of a row that
+    /// was reserved as nobody's: those of others may have become someone else's meanwhile. An error if the row is not
+    /// pending any more.
     fn seal(&self, link: &Link) -> BoxFuture<'static, Result<(), Error>>;
 
     /// Makes a ready row of a link without bytes; false if there is a row with its id.
@@ -175,7 +177,8 @@ pub(super) trait Links: Send + Sync {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(Vec<Link>, u64), Error>>;
 
-    /// Live links of an owner, or of all; costs the same however many there are.
+    /// Live links of an owner, or of all; costs the same however many there are. Where very many are over and not doomed yet,
+    /// some of those may count as if they lived.
     fn totals(&self, owner: Option<Owner>, now: Timestamp) -> BoxFuture<'_, Result<Totals, Error>>;
 
     /// Ready rows, those that are over and not yet doomed too, in all and of an owner; costs the same however many there

@@ -8,173 +8,20 @@ use futures_util::future::{BoxFuture, ready};
 use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 
 use super::Sqlite;
+use super::lists::{count, list, totals};
+use super::rows::{all, find};
 use super::search::search;
-use crate::identity::{Owner, Sha256};
+use crate::identity::Owner;
 use crate::link::{Change, FileName, Link, LinkId, PasswordHash};
 use crate::store::ledger::{Doomed, Links, Pending, Phase, Query, Replacement, Reservation, Row, Totals};
 use crate::store::{Error, Filter, millis};
 use crate::units::Timestamp;
-
-pub(super) const COLUMNS: &str =
-    "id, phase, kind, owner, name, mime, size, sha256, blob, created_at, expires_at, ended_at, burn,
-    idle_millis, accessed_at, password, target";
-
-fn phase(number: i64) -> Option<Phase> {
-    match number {
-        0 => Some(Phase::Pending),
-        1 => Some(Phase::Ready),
-        2 => Some(Phase::Doomed),
-        3 => Some(Phase::Buried),
-        _ => None,
-    }
-}
-
-/// Reads a row of [`COLUMNS`].
-pub(super) fn read(row: &SqlRow<'_>) -> Result<Row, Error> {
-    let id: String = row.get(0)?;
-    let damaged = |what: &str| Error::Damaged(format!("the row of link {id} has no usable {what}"));
-    let kind: String = row.get(2)?;
-    let owner: String = row.get(3)?;
-    let name: Option<String> = row.get(4)?;
-    let digest: Vec<u8> = row.get(7)?;
-    let sha256 = if digest.is_empty() { [0; 32] } else { digest.try_into().map_err(|_| damaged("digest"))? };
-    let time = |column: usize| Ok::<_, Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis));
-    Ok(Row {
-        phase: phase(row.get(1)?).ok_or_else(|| damaged("phase"))?,
-        ended_at: time(11)?,
-        link: Link {
-            id: id.parse().map_err(|_| damaged("id"))?,
-            kind: kind.parse().map_err(|_| damaged("kind"))?,
-            owner: owner.parse().map_err(|_| damaged("owner"))?,
-            name: name.as_deref().and_then(FileName::clean),
-            mime: row.get(5)?,
-            size: row.get::<_, i64>(6)?.unsigned_abs(),
-            sha256: Sha256(sha256),
-            blob: row.get(8)?,
-            created_at: time(9)?.ok_or_else(|| damaged("time"))?,
-            expires_at: time(10)?,
-            burn: row.get(12)?,
-            idle: row.get::<_, Option<i64>>(13)?.map(|millis| Duration::from_millis(millis.unsigned_abs())),
-            accessed_at: time(14)?,
-            password: row.get::<_, Option<String>>(15)?.map(PasswordHash::from_kept),
-            target: row.get(16)?,
-        },
-    })
-}
-
-fn find(connection: &Connection, id: &str) -> Result<Option<Row>, Error> {
-    let sql = format!("SELECT {COLUMNS} FROM links WHERE id = ?1");
-    connection.prepare_cached(&sql)?.query_row([id], |row| Ok(read(row))).optional()?.transpose()
-}
 
 fn doomed(row: &SqlRow<'_>) -> Result<Doomed, Error> {
     let id: String = row.get(0)?;
     let (blob, kind): (String, String) = (row.get(1)?, row.get(2)?);
     let damaged = |what: &str| Error::Damaged(format!("the row of link {id} has no usable {what}"));
     Ok(Doomed { id: id.parse().map_err(|_| damaged("id"))?, kind: kind.parse().map_err(|_| damaged("kind"))?, blob })
-}
-
-pub(super) fn all<T>(
-    connection: &Connection,
-    sql: &str,
-    params: impl rusqlite::Params,
-    read: impl Fn(&SqlRow<'_>) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
-}
-
-/// A pattern for `LIKE … ESCAPE '\'` that finds `text` itself.
-pub(super) fn containing(text: &str) -> String {
-    let mut pattern = String::from("%");
-    for c in text.chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
-}
-
-/// A statement and its parameters.
-pub(super) type Sql = (String, Vec<Box<dyn rusqlite::ToSql>>);
-
-/// Live links of `query`; `after`: only those that stand after this time and id.
-fn listing(query: &Query, after: Option<(i64, String)>) -> Sql {
-    // Found in an index alone, and only then read: many that are over and not swept yet may stand before the first.
-    let index = if query.owner.is_some() { "links_of_owner" } else { "links_newest" };
-    let mut sql =
-        format!("SELECT id FROM links INDEXED BY {index} WHERE phase = 1 AND (expires_at IS NULL OR expires_at > ?1)");
-    let mut values: Vec<Box<dyn rusqlite::ToSql>> = vec![Box::new(millis(query.now))];
-    if let Some(owner) = &query.owner {
-        values.push(Box::new(owner.to_string()));
-        sql.push_str(&format!(" AND owner = ?{}", values.len()));
-    }
-    if let Some((created, id)) = after {
-        values.push(Box::new(created));
-        values.push(Box::new(id));
-        sql.push_str(&format!(" AND (created_at, id) < (?{}, ?{})", values.len() - 1, values.len()));
-    }
-    if let Some(text) = &query.paging.search {
-        values.push(Box::new(containing(text)));
-        sql.push_str(&format!(" AND name LIKE ?{} ESCAPE '\\'", values.len()));
-    }
-    values.push(Box::new(i64::from(query.paging.limit) + 1));
-    let order = "ORDER BY created_at DESC, id DESC";
-    (format!("SELECT {COLUMNS} FROM links WHERE id IN ({sql} {order} LIMIT ?{}) {order}", values.len()), values)
-}
-
-fn list(connection: &Connection, query: &Query) -> Result<Vec<Link>, Error> {
-    // The page after one that has gone begins where it stood, which only its row could tell; that is kept a week.
-    let after = match &query.paging.after {
-        None => None,
-        Some(id) => match find(connection, id.as_str())? {
-            Some(row) => Some((millis(row.link.created_at), id.as_str().to_owned())),
-            None => return Ok(Vec::new()),
-        },
-    };
-    let (sql, values) = listing(query, after);
-    let values: Vec<&dyn rusqlite::ToSql> = values.iter().map(AsRef::as_ref).collect();
-    all(connection, &sql, values.as_slice(), |row| Ok(read(row)?.link))
-}
-
-/// Ready rows in all and of an owner.
-fn count(connection: &Connection, owner: &str) -> Result<(u64, u64), Error> {
-    let mut statement = connection.prepare_cached("SELECT links FROM totals WHERE owner = ?1")?;
-    let mut links = |owner: &str| -> Result<u64, Error> {
-        let links: Option<i64> = statement.query_row([owner], |row| row.get(0)).optional()?;
-        Ok(links.and_then(|links| u64::try_from(links).ok()).unwrap_or(0))
-    };
-    Ok((links("")?, links(owner)?))
-}
-
-/// Links whose time is over and that nobody has swept yet, counted in an index alone.
-fn overdue(owner: Option<String>, now: Timestamp) -> Sql {
-    let all = "SELECT count(*), sum(size) FROM links INDEXED BY links_overdue WHERE phase = 1 AND expires_at <= ?1";
-    match owner {
-        None => (all.to_owned(), vec![Box::new(millis(now))]),
-        Some(owner) => (format!("{all} AND owner = ?2"), vec![Box::new(millis(now)), Box::new(owner)]),
-    }
-}
-
-fn totals(connection: &Connection, owner: Option<&Owner>, now: Timestamp) -> Result<Totals, Error> {
-    let pair = |row: &SqlRow<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?.unwrap_or(0)));
-    let owner = owner.map(ToString::to_string);
-    let kept = connection
-        .prepare_cached("SELECT links, bytes FROM totals WHERE owner = ?1")?
-        .query_row([owner.as_deref().unwrap_or_default()], pair);
-    let (links, bytes) = kept.optional()?.unwrap_or_default();
-    let (sql, values) = overdue(owner, now);
-    let values: Vec<&dyn rusqlite::ToSql> = values.iter().map(AsRef::as_ref).collect();
-    let over = connection.prepare_cached(&sql)?.query_row(values.as_slice(), pair)?;
-    let less = |all: i64, over: i64| u64::try_from(all - over).unwrap_or(0);
-    Ok(Totals { links: less(links, over.0), bytes: less(bytes, over.1) })
 }
 
 fn change(connection: &Connection, id: &str, change: &Change, now: Timestamp) -> Result<Option<Link>, Error> {
@@ -213,7 +60,8 @@ fn span(span: Duration) -> i64 {
 fn seal(connection: &Connection, link: &Link) -> Result<(), Error> {
     let sql =
         "UPDATE links SET phase = 1, writer = NULL, name = ?2, mime = ?3, size = ?4, sha256 = ?5, created_at = ?6,
-               expires_at = ?7, burn = ?8, idle_millis = ?10, accessed_at = ?11, password = ?12, target = ?13
+               expires_at = ?7, burn = ?8, idle_millis = ?10, accessed_at = ?11, password = ?12, target = ?13,
+               kind = ?14, owner = CASE owner WHEN 'anonymous' THEN ?15 ELSE owner END
                WHERE id = ?1 AND phase = 0 AND blob = ?9";
     let sealed = connection.prepare_cached(sql)?.execute(params![
         link.id.as_str(),
@@ -229,6 +77,8 @@ fn seal(connection: &Connection, link: &Link) -> Result<(), Error> {
         link.accessed_at.map(millis),
         link.password.as_ref().map(PasswordHash::as_str),
         link.target,
+        link.kind.as_str(),
+        link.owner.to_string(),
     ])?;
     if sealed == 1 { Ok(()) } else { Err(Error::Damaged(format!("the reservation of link {} is gone", link.id))) }
 }
@@ -298,19 +148,25 @@ fn doom_overdue(connection: &Connection, now: Timestamp, limit: u32) -> Result<V
     all(connection, sql, params![millis(now), limit], doomed)
 }
 
+/// Whether bytes of this name are, or may come to be, a link's.
+pub(super) const KNOWN_BLOB: &str = "SELECT 1 FROM links WHERE blob = ?1 AND blob <> '' AND phase < 3";
+
 impl Links for Sqlite {
-    fn reserve(&self, row: Reservation) -> BoxFuture<'static, Result<(), Error>> {
+    fn reserve(&self, rows: Vec<Reservation>) -> BoxFuture<'static, Result<(), Error>> {
         let writer = self.writers.own.clone();
         let work = move |connection: &Connection| {
             let sql = "INSERT INTO links (id, phase, kind, owner, blob, writer, created_at) VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6)";
-            connection.prepare_cached(sql)?.execute(params![
-                row.id.as_str(),
-                row.kind.as_str(),
-                row.owner.to_string(),
-                row.blob,
-                writer,
-                millis(row.now),
-            ])?;
+            let mut statement = connection.prepare_cached(sql)?;
+            for row in rows {
+                statement.execute(params![
+                    row.id.as_str(),
+                    row.kind.as_str(),
+                    row.owner.to_string(),
+                    row.blob,
+                    writer,
+                    millis(row.now),
+                ])?;
+            }
             Ok(())
         };
         self.queue.write_for_now(work).boxed()
@@ -414,7 +270,7 @@ impl Links for Sqlite {
 
     fn known_blobs(&self, names: Vec<String>) -> BoxFuture<'_, Result<HashSet<String>, Error>> {
         let found = self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT 1 FROM links WHERE blob = ?1 AND phase < 3")?;
+            let mut statement = connection.prepare_cached(KNOWN_BLOB)?;
             let mut known = HashSet::new();
             for name in names {
                 if statement.exists([&name])? {
@@ -493,38 +349,5 @@ impl Links for Sqlite {
             self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         }
         .boxed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::identity::ClientId;
-    use crate::store::Paging;
-
-    #[tokio::test]
-    async fn lists_and_totals_skip_what_is_over_without_reading_rows() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let sqlite = Sqlite::open(folder.path()).expect("opened");
-        let now = Timestamp::from_secs(5);
-        let plan = |(sql, values): Sql| {
-            sqlite.read(move |connection| {
-                let values: Vec<&dyn rusqlite::ToSql> = values.iter().map(AsRef::as_ref).collect();
-                all(connection, &format!("EXPLAIN QUERY PLAN {sql}"), values.as_slice(), |row| {
-                    Ok(row.get::<_, String>(3)?)
-                })
-            })
-        };
-        for owner in [None, Some(Owner::Client(ClientId::from_kept("a".into())))] {
-            for after in [None, Some((4, "x".to_owned()))] {
-                let paging = Paging { limit: 10, after: None, search: None };
-                let query = Query { owner: owner.clone(), paging, now };
-                let steps = plan(listing(&query, after)).expect("planned").join("\n");
-                assert!(steps.contains("USING COVERING INDEX links_"), "{steps}");
-                assert_eq!(steps.matches("TEMP B-TREE").count(), 1, "only the page itself is sorted: {steps}");
-            }
-            let steps = plan(overdue(owner.map(|owner| owner.to_string()), now)).expect("planned").join("\n");
-            assert!(steps.contains("USING COVERING INDEX links_overdue (expires_at<?)"), "{steps}");
-        }
     }
 }

@@ -12,6 +12,8 @@ use crate::store::Error;
 mod checkpoint;
 mod epoch;
 mod links;
+mod lists;
+mod rows;
 mod schema;
 mod search;
 pub(in crate::store) mod snapshot;

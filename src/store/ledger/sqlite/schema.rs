@@ -123,6 +123,11 @@ const STEPS: &[&str] = &[
     DROP INDEX links_doomed;
     CREATE INDEX links_doomed ON links (id, ended_at) WHERE phase = 2;
     ",
+    r"
+    -- Not by the phase, which changes more often: with each change of it the entry would be written again.
+    DROP INDEX links_blob;
+    CREATE INDEX links_blob ON links (blob) WHERE blob <> '';
+    ",
 ];
 
 /// Whether the database is ours and not newer than this program.

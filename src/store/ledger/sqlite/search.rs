@@ -2,7 +2,8 @@
 
 use rusqlite::Connection;
 
-use super::links::{COLUMNS, Sql, all, containing, read};
+use super::lists::{Sql, containing};
+use super::rows::{COLUMNS, all, read};
 use crate::identity::Owner;
 use crate::link::Link;
 use crate::store::{Error, Filter, millis};

@@ -34,10 +34,11 @@ impl Writers {
         if name == self.own {
             return Writer::This;
         }
-        let Ok(file) = File::open(self.folder.join(name)) else { return Writer::Dead };
-        match file.try_lock() {
-            Ok(()) => Writer::Dead,
-            Err(_) => Writer::Alive,
+        match File::open(self.folder.join(name)) {
+            Ok(file) if file.try_lock().is_ok() => Writer::Dead,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Writer::Dead,
+            // Also one of which that cannot be found out, for want of open files, say.
+            Ok(_) | Err(_) => Writer::Alive,
         }
     }
 
@@ -100,6 +101,19 @@ mod tests {
         });
         assert_eq!(others.len(), 100);
         assert!(others.iter().all(|other| first.of(&other.own) == Writer::Alive));
+    }
+
+    #[test]
+    fn only_who_is_known_to_be_gone_is_dead() {
+        let storage = tempfile::tempdir().expect("a folder");
+        let own = Writers::open(storage.path()).expect("opened");
+        std::fs::write(own.folder.join("left"), "").expect("written");
+        // Cannot be opened by anybody, root included.
+        std::os::unix::fs::symlink("loop", own.folder.join("loop")).expect("made");
+        assert_eq!([own.of("never"), own.of("left"), own.of("loop")], [Writer::Dead, Writer::Dead, Writer::Alive]);
+        own.tidy().expect("tidied");
+        let left: Vec<_> = std::fs::read_dir(&own.folder).expect("a folder").flatten().map(|e| e.file_name()).collect();
+        assert!(left.len() == 2 && left.contains(&"loop".into()), "{left:?}");
     }
 
     #[test]
