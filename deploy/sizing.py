@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures what a server of this machine needs: memory at rest, per open connection and per running upload, and room on
-the disk per link beside its bytes.
+"""Measures what a server of this machine needs: memory of its own at rest, per open connection and per running upload, and
+room on the disk per link beside its bytes.
 
     deploy/sizing.py BINARY [COUNT]
 
@@ -16,15 +16,18 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 
 TOKEN = "a-token-for-measuring"
 MOST = "100000"
+# Seconds the uploads may take to get there.
+PATIENCE = 300
 
 
 def memory(pid):
-    """Resident and private: the program itself is shared."""
+    """Resident, and of no file: what is mapped of the program itself the kernel can have back, and others may share."""
     text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(n) for n in re.findall(r"^Private_\w+:\s+(\d+) kB$", text, re.M))
+    return int(re.search(r"^Anonymous:\s+(\d+) kB$", text, re.M)[1])
 
 
 def connected(port, context):
@@ -70,8 +73,14 @@ def measure(child, storage, count):
     for stream in streams:
         # All but the last byte: each is under way.
         asked(stream, "POST /api/upload?name=x", b"Content-Length: 1000000\r\n\r\n" + bytes(999_999))
-    while len([f for f in pathlib.Path(storage, "files").rglob("*") if f.is_file() and f.stat().st_size > 700_000]) < count:
-        pass
+    written = 0
+    begun = time.monotonic()
+    while written < count:
+        if time.monotonic() - begun > PATIENCE:
+            sys.exit(f"{written} of {count} uploads came on the disk in {PATIENCE} s")
+        time.sleep(0.05)
+        files = pathlib.Path(storage, "files").rglob("*")
+        written = sum(f.is_file() and f.stat().st_size > 700_000 for f in files)
     busy = memory(child.pid)
     print(f"per running upload       {(busy - idle) / count:7.1f} KiB more")
     for stream in streams:

@@ -9,6 +9,7 @@ mod arm64;
 mod container;
 #[path = "deploy/kubernetes.rs"]
 mod kubernetes;
+mod ports;
 #[path = "deploy/release.rs"]
 mod release;
 #[path = "deploy/server.rs"]

@@ -22,6 +22,7 @@ mod deployed;
 #[path = "operations/downloaded.rs"]
 mod downloaded;
 mod planted;
+mod ports;
 #[path = "operations/proxies.rs"]
 mod proxies;
 #[path = "operations/spoofs.rs"]

@@ -1,12 +1,12 @@
 //! The image, built and run by real programs.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::ports::Port;
 use crate::server::{User, words};
 use crate::tools::{root, run, static_binary, tool};
 
@@ -79,11 +79,6 @@ impl Drop for Place {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 #[test]
 fn the_image_runs_read_only_as_nobody_and_keeps_what_it_is_given() {
     let place = Place::new();
@@ -101,7 +96,8 @@ fn the_image_runs_read_only_as_nobody_and_keeps_what_it_is_given() {
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o400)).expect("set");
     std::os::unix::fs::chown(&token, Some(65532), Some(65532)).expect("as root");
     let secret = format!("{}:/run/secrets/api-token:ro", token.display());
-    let port = free_port();
+    let kept = Port::keep();
+    let port = kept.number;
     let (published, url) = (format!("127.0.0.1:{port}:8443"), format!("https://localhost:{port}"));
     let public = format!("DD_PUBLIC_URL={url}");
     place.done(&[
@@ -182,7 +178,8 @@ fn a_linter_has_nothing_to_say_about_the_containerfile() {
 fn compose_starts_it_on_this_machine_alone() {
     let place = Place::new();
     place.build();
-    let port = free_port();
+    let kept = Port::keep();
+    let port = kept.number;
     let folder = place.folder.path().join("project/deploy/container");
     std::fs::create_dir_all(&folder).expect("made");
     let copy = |name: &str| {

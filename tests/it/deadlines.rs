@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
+use ddrop::server::Deadlines;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::app::{Setup, TestApp};
 use crate::wire;
 
-/// Short enough to wait for; what is waited for is the server's closing, not the time.
-fn impatient() -> Setup {
+/// With one deadline that is short enough to wait for; what is waited for is the server's closing, not the time. The
+/// others are as ever: what has to be done before may take its time.
+fn impatient(which: fn(&mut Deadlines) -> &mut Duration) -> Setup {
     let mut setup = Setup::default();
-    let soon = Duration::from_millis(100);
-    setup.settings.limits.deadlines.handshake = soon;
-    setup.settings.limits.deadlines.header = soon;
-    setup.settings.limits.deadlines.stall = soon;
-    setup.settings.limits.deadlines.idle = soon;
+    *which(&mut setup.settings.limits.deadlines) = Duration::from_millis(300);
     setup
 }
 
@@ -28,7 +26,7 @@ async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_handshake_that_never_comes_is_not_waited_for() {
-    let app = TestApp::with(impatient()).await;
+    let app = TestApp::with(impatient(|deadlines| &mut deadlines.handshake)).await;
     let mut silent = TcpStream::connect(app.address).await.expect("connected");
     assert!(closed(&mut silent).await.is_empty());
     app.close().await;
@@ -36,7 +34,7 @@ async fn a_handshake_that_never_comes_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_header_that_trickles_is_not_waited_for() {
-    let app = TestApp::with(impatient()).await;
+    let app = TestApp::with(impatient(|deadlines| &mut deadlines.header)).await;
     let mut tls = wire::tls(&app, None, b"http/1.1").await;
     tls.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nx-slow: ").await.expect("written");
     assert!(closed(&mut tls).await.is_empty());
@@ -45,7 +43,7 @@ async fn a_header_that_trickles_is_not_waited_for() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
-    let app = TestApp::with(impatient()).await;
+    let app = TestApp::with(impatient(|deadlines| &mut deadlines.idle)).await;
     let mut tls = wire::tls(&app, None, b"http/1.1").await;
     tls.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("written");
     let answer = closed(&mut tls).await;
@@ -55,7 +53,7 @@ async fn an_idle_connection_is_closed() {
 
 #[tokio::test]
 async fn a_body_that_stops_coming_leaves_nothing() {
-    let app = TestApp::with(impatient()).await;
+    let app = TestApp::with(impatient(|deadlines| &mut deadlines.stall)).await;
     let alice = app.client("alice").await;
     let mut tls = wire::tls(&app, alice.credentials.as_ref(), b"http/1.1").await;
     let head = b"POST /api/upload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nhalf of it";

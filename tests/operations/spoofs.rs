@@ -12,11 +12,12 @@ use std::time::Duration;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 
-use super::deployed::{ALL, Deployed, Kind, SECRET, Wish, free_port, names};
+use super::deployed::{ALL, Deployed, Kind, SECRET, Wish, names};
+use super::ports::Port;
 use super::{Server, User, words};
 
 /// How long an answer may take. What is cut off by design ends sooner.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests under way at once, so that those that wait for their end do so together.
 const AT_ONCE: usize = 16;
 
@@ -441,7 +442,8 @@ fn through(kind: Kind, wishes: &[(&str, &str)]) -> Open {
 
 fn own(front: Front) -> Open {
     let folder = tempfile::tempdir().expect("a folder");
-    let (storage, socket, port) = (folder.path().join("storage"), folder.path().join("http.sock"), free_port());
+    let (storage, socket, kept) = (folder.path().join("storage"), folder.path().join("http.sock"), Port::keep());
+    let port = kept.number;
     let plain = match front {
         Front::Untrusted => vec![format!("--proxy-listen=127.0.0.1:{port}"), "--trusted-proxies=192.0.2.1".to_owned()],
         Front::Beside | Front::Socket => vec![format!("--proxy-listen=unix:{}", socket.display())],
