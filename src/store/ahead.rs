@@ -29,6 +29,16 @@ impl Place {
         let blob = hex::encode(units::random::<16>()?);
         Ok(Self { id, blob, is_reserved: false })
     }
+
+    /// So many whose bytes will be in one folder, which is then made once for all of them.
+    fn beside_each_other(count: usize) -> Result<Vec<Self>, units::Error> {
+        let folder = hex::encode(units::random::<2>()?);
+        let mut places = (0..count).map(|_| Self::random()).collect::<Result<Vec<_>, _>>()?;
+        for place in &mut places {
+            place.blob.replace_range(..folder.len(), &folder);
+        }
+        Ok(places)
+    }
 }
 
 /// So many are ahead at most; when half of them are gone, others are made. Uploads that are more at once reserve their
@@ -136,7 +146,7 @@ impl Inner {
 
     async fn make(&self) -> Result<(), Error> {
         let wanted = self.ahead.with(|state| MOST.saturating_sub(state.free.len()));
-        let places = (0..wanted).map(|_| Place::random()).collect::<Result<Vec<_>, _>>()?;
+        let places = Place::beside_each_other(wanted)?;
         // Before there are rows, so that no sweep takes them for given up.
         self.ahead.with(|state| state.coming.clone_from(&places));
         self.reserve_all(&places).await?;
@@ -178,6 +188,7 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use bytes::Bytes;
@@ -211,6 +222,15 @@ mod tests {
         let who = Principal { owner, ..alice() };
         let permit = access::create(&who, Policy { allow_untrusted: true, ..Policy::default() }, Admitted::untested());
         store.begin(permit.expect("allowed"), crate::link::Draft { kind, ..draft(false) }, None).await
+    }
+
+    #[test]
+    fn those_that_are_made_together_share_a_folder_and_nothing_else() {
+        let places = Place::beside_each_other(MOST).expect("random bytes");
+        let folders: HashSet<_> = places.iter().map(|place| place.blob[..4].to_owned()).collect();
+        let rest: HashSet<_> = places.iter().map(|place| place.blob[4..6].to_owned()).collect();
+        assert!(places.iter().all(|place| place.blob.len() == 32));
+        assert!((folders.len(), places.len()) == (1, MOST) && rest.len() > MOST / 2, "{places:?}");
     }
 
     #[tokio::test]
