@@ -740,5 +740,10 @@ async fn the_disk_keeps_bytes() {
     bytes_come_in_their_turn(&disk).await;
     disk.prepare(vec!["9".repeat(32)]).await.expect("made");
     assert!(folder.path().join("99/99").is_dir(), "the folder is there before the file");
-    disk.probe().await.expect("writable");
+    let found = || std::fs::read_dir(folder.path()).expect("a folder").count();
+    let before = found();
+    for probe in futures_util::future::join_all((0..100).map(|_| disk.probe())).await {
+        probe.expect("writable, however many ask");
+    }
+    assert_eq!(found(), before, "and nothing is left of it");
 }

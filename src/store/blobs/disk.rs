@@ -13,6 +13,7 @@ use futures_util::stream::BoxStream;
 
 use super::{Blobs, Found, Reserved, Write};
 use crate::store::{Error, Span};
+use crate::units;
 
 mod reader;
 mod writer;
@@ -246,10 +247,13 @@ impl Blobs for Disk {
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), Error>> {
-        let path = self.root.join(format!(".probe-{}", std::process::id()));
+        let root = self.root.clone();
         blocking(move || {
+            // A name of its own: others may ask at the same time.
+            let path = root.join(format!(".probe-{}", hex::encode(units::random::<8>()?)));
             std::fs::write(&path, b"probe").map_err(|source| Error::io("write", &path, source))?;
-            std::fs::remove_file(&path).map_err(|source| Error::io("delete", &path, source))
+            // A sweep may have found it first.
+            remove(&path).map(drop)
         })
         .boxed()
     }
