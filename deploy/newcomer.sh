@@ -198,7 +198,7 @@ newcomer mkdir -p .config/systemd/user
 for unit in service timer; do
     newcomer cp "ddrop/deploy/systemd/ddrop-renew.$unit" .config/systemd/user/
 done
-for _ in {1..100}; do
+for _ in {1..600}; do
     [[ $(own is-system-running 2>/dev/null) != running ]] || break
     sleep 0.1
 done

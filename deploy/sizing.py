@@ -96,6 +96,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         storage = os.path.join(folder, "storage")
         settings = ["--max-connections-per-address", MOST, "--max-connections", MOST, "--rate-limit", "0"]
+        # Each upload waits for all others.
+        settings += ["--stall-timeout-seconds", str(2 * PATIENCE)]
         command = [binary, "serve", "-h", "127.0.0.1", "-p", "0", "-s", storage, "--max-storage-mb", "100000", *settings]
         variables = {"DD_API_TOKEN": TOKEN, "DD_LOG": "warn", "PATH": os.environ["PATH"]}
         child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables)

@@ -34,7 +34,7 @@ ddrop serve -h 127.0.0.1 -p 0 -s storage 2>said >/dev/null &
 server_pid=$!
 exec 3<said
 url=
-while IFS= read -r line <&3; do
+while IFS= read -r -t 60 line <&3; do
     if [[ $line == *'listening on '* ]]; then
         url=${line##*listening on }
         break

@@ -62,7 +62,7 @@ ddrop serve -h 127.0.0.1 -p 0 -s "$work/storage" --open-registration --register-
 server_pid=$!
 exec 3<"$work/said"
 server=''
-while IFS= read -r -t 10 line <&3; do
+while IFS= read -r -t 60 line <&3; do
     case $line in
         *'listening on https://'*) server=${line##*listening on } && break ;;
         *) printf '%s\n' "$line" >>"$work/server.log" ;;

@@ -32,7 +32,7 @@ ddrop serve -h 127.0.0.1 -p 0 -s "$work/storage" 2>"$work/said" &
 server_pid=$!
 exec 3<"$work/said"
 server='' invite=''
-while IFS= read -r -t 10 line <&3; do
+while IFS= read -r -t 60 line <&3; do
     case $line in
         *'ddrop cert --configure '*) invite=${line##*--configure } ;;
         *'listening on https://'*) server=${line##*listening on } && break ;;

@@ -133,7 +133,7 @@ fn judge(server: &Server, home: &Path, made: &Path, arguments: &[&str]) -> Strin
     command.arg("run").arg(format!("{}/api/openapi.json", server.url)).arg("--tls-verify").arg(config.join("ca.crt"));
     command.arg("--request-cert").arg(config.join("client.crt"));
     command.arg("--request-cert-key").arg(config.join("client.key"));
-    command.args(["--no-color", "--request-timeout", "20", "--max-examples", EXAMPLES]).args(arguments);
+    command.args(["--no-color", "--request-timeout", "120", "--max-examples", EXAMPLES]).args(arguments);
     String::from_utf8_lossy(&run(&mut command).stdout).into_owned()
 }
 

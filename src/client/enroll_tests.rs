@@ -166,9 +166,10 @@ async fn failures_of_tls_are_told_in_words() {
     let words = ask(as_tls, pinned()).await;
     assert!(words.contains("does not speak TLS"), "{words}");
 
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    // Bound, so that nobody else gets it, and not listening.
+    let nobody = tokio::net::TcpSocket::new_v4().expect("a socket");
+    nobody.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let url: Url = format!("https://{}", nobody.local_addr().expect("an address")).parse().expect("a URL");
-    drop(nobody);
     let error = Client::anonymous(url, pinned(), clock()).expect("a client").ca().await.expect_err("refused");
     assert!(error.to_string().to_lowercase().contains("connection refused"), "{error}");
     assert_eq!(error.outcome(), Outcome::Unreachable);

