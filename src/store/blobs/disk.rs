@@ -251,9 +251,10 @@ impl Blobs for Disk {
         blocking(move || {
             // A name of its own: others may ask at the same time.
             let path = root.join(format!(".probe-{}", hex::encode(units::random::<8>()?)));
-            std::fs::write(&path, b"probe").map_err(|source| Error::io("write", &path, source))?;
-            // A sweep may have found it first.
-            remove(&path).map(drop)
+            let written = std::fs::write(&path, b"probe").map_err(|source| Error::io("write", &path, source));
+            // On a full disk there is a file all the same; a sweep may have found it first.
+            let removed = remove(&path);
+            written.and(removed).map(drop)
         })
         .boxed()
     }

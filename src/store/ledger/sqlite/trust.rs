@@ -7,6 +7,7 @@ use futures_util::future::{BoxFuture, ready};
 use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 
 use super::Sqlite;
+use super::rows::all;
 use crate::identity::{ClientId, Fingerprint, Owner, Sha1, Sha256};
 use crate::store::trust::{
     Certificate, Certificates, Client, Enrolled, Enrolment, Invite, Key, Known, Listed, Part, Revoked, Trust,
@@ -93,21 +94,6 @@ fn one<T>(
 /// As SQLite has it: a negative number is any.
 fn limit(most: Option<u32>) -> i64 {
     most.map_or(-1, i64::from)
-}
-
-fn many<T>(
-    connection: &Connection,
-    sql: &str,
-    params: impl rusqlite::Params,
-    read: impl Fn(&SqlRow<'_>) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
 }
 
 fn enroll(connection: &Connection, enrolment: Enrolment) -> Result<Enrolled, Error> {
@@ -285,7 +271,7 @@ impl Trust for Sqlite {
         let work = move |connection: &Connection| {
             let sql = "SELECT serial, revoked_at, reason FROM certificates
                        WHERE revoked_at IS NOT NULL AND issuer = ?1 AND not_after > ?2 ORDER BY not_after, sha256";
-            many(connection, sql, params![issuer.0, millis(not_after)], read)
+            all(connection, sql, params![issuer.0, millis(not_after)], read)
         };
         self.read_much(work).boxed()
     }
@@ -306,7 +292,7 @@ impl Trust for Sqlite {
 
     fn clients(&self) -> BoxFuture<'_, Result<Vec<Client>, Error>> {
         let sql = "SELECT id, name, admin, created_at FROM clients ORDER BY name";
-        self.read_much(move |connection| many(connection, sql, [], |row| Ok(client(row, 0)?))).boxed()
+        self.read_much(move |connection| all(connection, sql, [], |row| Ok(client(row, 0)?))).boxed()
     }
 
     fn certificates(&self, which: Certificates) -> BoxFuture<'_, Result<Vec<Known>, Error>> {
@@ -320,7 +306,7 @@ impl Trust for Sqlite {
             let sql =
                 format!("SELECT {CERTIFICATE} WHERE {own} AND {after} ORDER BY c.created_at DESC, c.sha256 LIMIT ?3");
             let after = part.after.map(|sha256| sha256.0);
-            many(connection, &sql, params![client.as_ref().map(ClientId::as_str), after, limit(part.limit)], known)
+            all(connection, &sql, params![client.as_ref().map(ClientId::as_str), after, limit(part.limit)], known)
         };
         self.read_much(work).boxed()
     }
@@ -363,7 +349,7 @@ impl Trust for Sqlite {
              OR id > ?1 AND created_at = (SELECT created_at FROM invites WHERE id = ?1)
              ORDER BY created_at DESC, id LIMIT ?2"
         );
-        self.read_much(move |connection| many(connection, &sql, params![part.after, limit(part.limit)], invite)).boxed()
+        self.read_much(move |connection| all(connection, &sql, params![part.after, limit(part.limit)], invite)).boxed()
     }
 
     fn withdraw_invite(&self, id: &str, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
