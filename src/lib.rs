@@ -37,7 +37,8 @@
 //!             span     Principal              Permit    Link + bytes
 //! ```
 //!
-//! `trace` names the request, logs it and makes problems into answers. `authenticate` is the only place that makes a
+//! In `listen`, handshakes and what is done for those who are not known take turns, so that a flood of them stands in
+//! nobody's way. `trace` names the request, logs it and makes problems into answers. `authenticate` is the only place that makes a
 //! [`identity::Principal`]; it takes every trace of how the caller said who it is off the request. The gate stands in
 //! front of all routes that are not open to everyone. A handler asks [`access`] for a permit and hands it to
 //! [`store::Store`], which does nothing without one. Ownership is of a client, which has many certificates over time;

@@ -40,13 +40,19 @@ pub(super) async fn authenticate<F: Future<Output = Response>>(
     mut request: Request,
     next: impl FnOnce(Request) -> F,
 ) -> Response {
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
+    let found = |known| {
+        if let Some(connection) = &connection {
+            connection.found(known);
+        }
+    };
     // Of two that say different things the right one does not count.
     let doubled = request.headers().get_all(header::AUTHORIZATION).iter().nth(1).is_some();
     let authorization = request.headers_mut().remove(header::AUTHORIZATION);
     if doubled {
+        found(false);
         return Problem::bad_token().into_response();
     }
-    let connection = request.extensions().get::<Arc<Connection>>().cloned();
     let outside = request.extensions().get::<Outside>().cloned();
     let caller = match identify(app, connection.as_deref(), outside.as_ref(), authorization.as_ref()).await {
         Ok((caller, invite)) => {
@@ -55,9 +61,13 @@ pub(super) async fn authenticate<F: Future<Output = Response>>(
             }
             caller
         }
-        Err(problem) => return problem.into_response(),
+        Err(problem) => {
+            found(false);
+            return problem.into_response();
+        }
     };
     let known = caller.principal.is_known();
+    found(known);
     request.extensions_mut().insert(caller);
     let mut response = next(request).await;
     if known {

@@ -222,7 +222,7 @@ impl Running {
         let store = app.store.clone();
         let limits = app.settings.limits;
         let slots = listen::Slots::new(limits.connections, limits.connections_per_address);
-        let turns = listen::Turns::new();
+        let (handshakes, strangers) = listen::turns(tokio::runtime::Handle::current().metrics().num_workers());
         open.spawn(sweeper::sweep(app.clone(), closing.clone()));
         open.spawn(sweeper::note_readings(store.clone(), closing.clone()));
         let metrics = Arc::clone(app.metrics());
@@ -233,7 +233,8 @@ impl Running {
             limits,
             metrics: Arc::clone(&metrics),
             slots: slots.clone(),
-            turns: turns.clone(),
+            handshakes: handshakes.clone(),
+            strangers: strangers.clone(),
             service: service.clone(),
             closing: closing.clone(),
             open: open.clone(),

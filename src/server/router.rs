@@ -99,9 +99,9 @@ async fn stages(State(app): State<App>, request: Request, next: Next) -> Respons
     let app = &app;
     let handle = |request| next.run(request);
     let throttle = |request| throttle(app, request, handle);
-    let authenticate = |request| authenticate(app, request, throttle);
-    let same_site = |request| same_site(request, authenticate);
-    let pace = |request| pace(app, request, same_site);
+    let same_site = |request| same_site(request, throttle);
+    let authenticate = |request| authenticate(app, request, same_site);
+    let pace = |request| pace(app, request, authenticate);
     let trace = |request| trace(app, request, pace);
     outside(app, request, trace).await
 }

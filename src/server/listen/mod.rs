@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
@@ -32,6 +32,7 @@ use super::socket::{Listener, Stream};
 use crate::tls::{Peer, PeerCertificate, Terminator};
 
 mod begun;
+mod courtesy;
 mod pace;
 mod proxied;
 mod pulse;
@@ -72,7 +73,9 @@ pub(super) struct Listen<S> {
     /// Room for connections, whatever way they come.
     pub(super) slots: Slots,
     /// Handshakes take turns.
-    pub(super) turns: Turns,
+    pub(super) handshakes: Turns,
+    /// So do requests of those who are not known.
+    pub(super) strangers: Turns,
     /// What is counted.
     pub(super) metrics: Arc<Metrics>,
     /// What answers requests.
@@ -83,6 +86,14 @@ pub(super) struct Listen<S> {
     pub(super) open: TaskTracker,
     /// What strangers make us say.
     pub(super) reports: Arc<Reports>,
+}
+
+/// For handshakes, and for requests of strangers, on so many threads. A step is a signature or two, or one small request;
+/// of either there are as many before a thread looks for what else has come in as take some tenths of a millisecond.
+pub(super) fn turns(threads: usize) -> (Turns, Turns) {
+    let courtesy = Arc::new(courtesy::Courtesy::default());
+    let handshakes = Turns::new(threads, 2, Duration::from_micros(500), Arc::clone(&courtesy));
+    (handshakes, Turns::new(threads, 2, Duration::from_micros(100), courtesy))
 }
 
 /// How connections come.
@@ -197,7 +208,7 @@ where
             };
             let accepting =
                 TlsAcceptor::from(tls.current()).accept_with(stream, |tls| tls.set_buffer_limit(Some(TLS_BUFFER)));
-            Ok::<_, Refused>((self.turns.take(accepting).await.map_err(Refused::Tls)?, address, slot))
+            Ok::<_, Refused>((self.handshakes.take(accepting, || true).await.map_err(Refused::Tls)?, address, slot))
         };
         let (tls, address, _slot) = match tokio::time::timeout(self.limits.deadlines.handshake, opening).await {
             Ok(Ok(opened)) => opened,
@@ -250,45 +261,73 @@ where
     {
         let address = connection.peer.address;
         let connection = Arc::new(connection);
-        let service = self.service;
+        let (service, strangers) = (self.service, self.strangers);
         let (requests, room) = (pulse.clone(), h2.then(room::Room::new));
+        let asked = Arc::clone(&connection);
         let answer = service_fn(move |request: Request<Incoming>| {
+            let can_wait = asked.request();
             let active = requests.request();
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Arc::clone(&connection));
+            request.extensions_mut().insert(Arc::clone(&asked));
             let (mut service, room) = (service.clone(), room.clone());
+            let waiting = can_wait.then(|| Arc::clone(&asked));
             async move {
+                if let Some(connection) = waiting {
+                    tokio::task::yield_now().await;
+                    connection.go_on();
+                }
                 let response = service.call(request).await;
                 response.map(|response| response.map(|body| Body::new(Held { body, active, room })))
             }
         });
-        let builder = protocol(h2);
-        let mut serving = pin!(builder.serve_connection(io, answer));
-        let mut closing = pin!(self.closing.cancelled());
-        let mut stopped = pin!(pulse.stopped(&self.limits.deadlines));
-        let mut asked_to_end = false;
-        loop {
-            tokio::select! {
-                ended = serving.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(?address, error = %error, "connection ended");
+        let builder = protocol(h2, InTurn { strangers: strangers.clone(), connection: Arc::clone(&connection) });
+        let conversing = async {
+            let mut serving = pin!(builder.serve_connection(io, answer));
+            let mut closing = pin!(self.closing.cancelled());
+            let mut stopped = pin!(pulse.stopped(&self.limits.deadlines));
+            let mut asked_to_end = false;
+            loop {
+                tokio::select! {
+                    ended = serving.as_mut() => {
+                        if let Err(error) = ended {
+                            tracing::debug!(?address, error = %error, "connection ended");
+                        }
+                        return;
                     }
-                    return;
-                }
-                () = closing.as_mut(), if !asked_to_end => {
-                    asked_to_end = true;
-                    serving.as_mut().graceful_shutdown();
-                }
-                why = stopped.as_mut() => {
-                    return tracing::debug!(?address, ?why, "connection closed: it stood still");
+                    () = closing.as_mut(), if !asked_to_end => {
+                        asked_to_end = true;
+                        serving.as_mut().graceful_shutdown();
+                    }
+                    why = stopped.as_mut() => {
+                        return tracing::debug!(?address, ?why, "connection closed: it stood still");
+                    }
                 }
             }
-        }
+        };
+        strangers.take(conversing, || connection.has_to_wait()).await;
     }
 }
 
-fn protocol(h2: bool) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// Spawns what HTTP/2 does beside its connection: requests, each of them a task, take turns as their connection does.
+#[derive(Clone)]
+struct InTurn {
+    strangers: Turns,
+    connection: Arc<Connection>,
+}
+
+impl<F> hyper::rt::Executor<F> for InTurn
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, work: F) {
+        let Self { strangers, connection } = self.clone();
+        tokio::spawn(async move { strangers.take(work, || connection.has_to_wait()).await });
+    }
+}
+
+fn protocol(h2: bool, executor: InTurn) -> auto::Builder<InTurn> {
+    let mut builder = auto::Builder::new(executor);
     builder.http1().timer(TokioTimer::new()).max_buf_size(256 * 1024).half_close(false).keep_alive(true);
     builder
         .http2()
@@ -361,5 +400,117 @@ impl http_body::Body for Held {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    const DEADLINES: Deadlines = Deadlines {
+        handshake: Duration::from_secs(10),
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(60),
+        stall: Duration::from_secs(30),
+        slowest: 0,
+    };
+
+    /// Answers requests, and counts them; those who ask are known if `known` says so.
+    async fn serve(known: bool, from: tokio::io::DuplexStream) -> (Arc<AtomicUsize>, Turns) {
+        let answered = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&answered);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let connection = request.extensions().get::<Arc<Connection>>();
+            if let Some(connection) = connection {
+                connection.found(known);
+            }
+            count.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok::<_, Infallible>(Response::new(Body::empty())))
+        });
+        let (handshakes, strangers) = turns(1);
+        let proxies = Proxies::new("192.0.2.1".parse().expect("a network"), false, None);
+        let limits = Limits { connections: 10, connections_per_address: 10, deadlines: DEADLINES };
+        let slots = Slots::new(limits.connections, limits.connections_per_address);
+        let place = Place::Taken(slots.take_uncounted(slots.room().await.expect("room")));
+        let listen = Listen {
+            way: Way::Plain(Arc::new(proxies)),
+            limits,
+            slots,
+            handshakes,
+            strangers: strangers.clone(),
+            metrics: Arc::new(Metrics::new()),
+            service,
+            closing: CancellationToken::new(),
+            open: TaskTracker::new(),
+            reports: Arc::default(),
+        };
+        tokio::spawn(listen.serve(from, None, place));
+        (answered, strangers)
+    }
+
+    /// The most requests that were answered between two looks at what else there is to do.
+    async fn at_one_go(known: bool, count: usize) -> usize {
+        let (mut ours, theirs) = tokio::io::duplex(1024 * 1024);
+        let (answered, strangers) = serve(known, theirs).await;
+        ours.write_all("GET /health HTTP/1.1\r\nHost: drop\r\n\r\n".repeat(count).as_bytes()).await.expect("sent");
+        let (mut most, mut before) = (0, 0);
+        for _ in 0..100_000 {
+            yield_now().await;
+            let now = answered.load(Ordering::Relaxed);
+            most = most.max(now - before);
+            before = now;
+            if now == count {
+                break;
+            }
+        }
+        assert_eq!(before, count, "all of them");
+        assert!(ours.read(&mut [0; 64]).await.is_ok_and(|read| read > 0));
+        settled(&strangers).await;
+        most
+    }
+
+    /// Nobody keeps a turn.
+    async fn settled(strangers: &Turns) {
+        for _ in 0..1000 {
+            yield_now().await;
+        }
+        assert_eq!(strangers.free(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_who_sends_many_requests_at_once_takes_a_turn_for_each() {
+        assert_eq!(at_one_go(false, 100).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_known_does_not() {
+        assert!(at_one_go(true, 100).await > 2);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn by_http_2_all_are_answered_and_nobody_keeps_a_turn() {
+        for known in [false, true] {
+            let (ours, theirs) = tokio::io::duplex(1024 * 1024);
+            let (answered, strangers) = serve(known, theirs).await;
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let shaken = hyper::client::conn::http2::handshake::<_, _, Body>(executor, TokioIo::new(ours)).await;
+            let (client, connection) = shaken.expect("HTTP/2");
+            tokio::spawn(connection);
+            for count in 1..=5 {
+                let ask = |_| {
+                    let mut client = client.clone();
+                    let request = Request::get("http://drop/health").body(Body::empty()).expect("a request");
+                    async move { client.send_request(request).await.expect("an answer").status() }
+                };
+                let all = futures_util::future::join_all((0..40).map(ask)).await;
+                assert!(all.iter().all(|status| status.is_success()));
+                assert_eq!(answered.load(Ordering::Relaxed), count * 40);
+                settled(&strangers).await;
+            }
+        }
     }
 }
