@@ -1,7 +1,7 @@
 //! Those who mean no good: a thread of them, from many addresses of this machine, at a rate that does not depend on how
 //! they are answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::rig::content::Content;
-use crate::rig::http::{Connection, Load};
+use crate::rig::http::{Answers as Answered, Connection, Load, Requests};
 use crate::rig::run::quantile;
 use crate::rig::target::Target;
 
@@ -131,21 +131,28 @@ type Answers = BTreeMap<(&'static str, String), (u64, Vec<f64>)>;
 pub(crate) struct Flood {
     pub(crate) mix: Arc<Mix>,
     gate: watch::Sender<bool>,
-    came: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
+    answered: Arc<AtomicU64>,
     answers: Arc<Mutex<Answers>>,
 }
 
 impl Flood {
     pub(crate) fn start(target: SocketAddr, tls: Arc<ClientConfig>, mix: Mix) -> Result<Self> {
-        let flood =
-            Self { mix: Arc::new(mix), gate: watch::Sender::new(false), came: Arc::default(), answers: Arc::default() };
+        let flood = Self {
+            mix: Arc::new(mix),
+            gate: watch::Sender::new(false),
+            sent: Arc::default(),
+            answered: Arc::default(),
+            answers: Arc::default(),
+        };
         let hostile = Hostile {
             target,
             hello: hello(&tls, target)?.into(),
             tls,
             mix: Arc::clone(&flood.mix),
             gate: flood.gate.subscribe(),
-            came: Arc::clone(&flood.came),
+            sent: Arc::clone(&flood.sent),
+            answered: Arc::clone(&flood.answered),
             answers: Arc::clone(&flood.answers),
         };
         std::thread::Builder::new().name("hostile".to_owned()).spawn(move || hostile.run())?;
@@ -160,9 +167,14 @@ impl Flood {
         self.gate.send_replace(false);
     }
 
-    /// How many were answered, or came to their end without.
-    pub(crate) fn total(&self) -> u64 {
-        self.came.load(Ordering::Relaxed)
+    /// How many were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// How many requests were answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// What was answered, for people.
@@ -184,8 +196,16 @@ struct Hostile {
     hello: Arc<[u8]>,
     mix: Arc<Mix>,
     gate: watch::Receiver<bool>,
-    came: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
+    answered: Arc<AtomicU64>,
     answers: Arc<Mutex<Answers>>,
+}
+
+/// What was asked on a connection and is not answered yet, each with when that was.
+type Open = Mutex<VecDeque<(&'static str, Instant)>>;
+
+fn with<T>(open: &Open, f: impl FnOnce(&mut VecDeque<(&'static str, Instant)>) -> T) -> T {
+    f(&mut open.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 impl Hostile {
@@ -213,7 +233,6 @@ impl Hostile {
     }
 
     fn answered(&self, what: &'static str, how: String, since: Instant) {
-        self.came.fetch_add(1, Ordering::Relaxed);
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let (times, millis) = answers.entry((what, how)).or_default();
         *times += 1;
@@ -232,46 +251,60 @@ impl Hostile {
         Some(Instant::now() + between.mul_f64(f64::from(due.elapsed().subsec_micros() % 1000) / 1000.0))
     }
 
-    /// Requests on one connection, each when it is due, or as soon as the one before was answered.
+    /// Requests on a connection that stays open, each when it is due, whether or not those before were answered.
     async fn keep_asking(mut self, nth: u32) {
         let between = Duration::from_secs(1) * self.mix.addresses / self.mix.kept_alive();
-        let mut due = Instant::now() + between * nth / self.mix.addresses;
-        let (mut open, mut count) = (None, u64::from(nth));
+        let (mut due, mut count) = (Instant::now() + between * nth / self.mix.addresses, u64::from(nth));
+        // Not before there is a flood.
         while let Some(at) = self.gate(due, between).await {
-            sleep_until(at).await;
-            // Who is far behind does not catch up all at once.
-            due = (at + between).max(Instant::now().checked_sub(between * 20).unwrap_or(at));
-            count += u64::from(self.mix.addresses);
+            due = at;
+            sleep_until(due).await;
             let since = Instant::now();
-            let how = match self.ask(&mut open, nth, count).await {
-                Ok(Some((what, status))) => (what, status.to_string()),
-                Ok(None) => ("reconnect", "failed".to_owned()),
-                Err(what) => {
-                    open = None;
-                    (what, "cut off".to_owned())
-                }
+            let connected = match self.connect(nth).await {
+                Ok(tcp) => Connection::over(tcp, &self.tls, Load::Small).await.ok(),
+                Err(_) => None,
             };
-            self.answered(how.0, how.1, since);
+            let Some(connection) = connected else {
+                self.answered("reconnect", "failed".to_owned(), since);
+                due += between;
+                continue;
+            };
+            let (mut requests, mut answers) = connection.split();
+            let (open, hostile) = (Open::default(), self.clone());
+            tokio::select! {
+                () = self.ask(&mut requests, &open, &mut due, &mut count) => {}
+                () = hostile.hear(&mut answers, &open) => {}
+            }
+            for (what, since) in with(&open, std::mem::take) {
+                self.answered(what, "cut off".to_owned(), since);
+            }
         }
     }
 
-    async fn ask(
-        &self,
-        open: &mut Option<Connection>,
-        nth: u32,
-        count: u64,
-    ) -> std::result::Result<Option<(&'static str, u16)>, &'static str> {
-        if open.is_none() {
-            let Ok(tcp) = self.connect(nth).await else { return Ok(None) };
-            let Ok(new) = Connection::over(tcp, &self.tls, Load::Small).await else { return Ok(None) };
-            *open = Some(new);
+    async fn ask(&mut self, requests: &mut Requests, open: &Open, due: &mut Instant, count: &mut u64) {
+        let between = Duration::from_secs(1) * self.mix.addresses / self.mix.kept_alive();
+        while let Some(at) = self.gate(*due, between).await {
+            sleep_until(at).await;
+            // Who is far behind does not catch up all at once.
+            *due = (at + between).max(Instant::now().checked_sub(between * 20).unwrap_or(at));
+            *count += u64::from(self.mix.addresses);
+            let Some(request) = self.mix.request(*count) else { return };
+            let heads = &request.heads;
+            let nth = usize::try_from(*count).unwrap_or(0) / 7 % heads.len().max(1);
+            let Some(head) = heads.get(nth) else { return };
+            with(open, |open| open.push_back((request.what, Instant::now())));
+            if requests.send(head, request.body.first(request.length)).await.is_err() {
+                return;
+            }
+            self.sent.fetch_add(1, Ordering::Relaxed);
         }
-        let (Some(connection), Some(request)) = (open, self.mix.request(count)) else { return Ok(None) };
-        let heads = &request.heads;
-        let head = heads.get(usize::try_from(count).unwrap_or(0) / 7 % heads.len().max(1)).ok_or(request.what)?;
-        match connection.send(head, request.body.first(request.length)).await {
-            Ok((answer, _)) => Ok(Some((request.what, answer.status))),
-            Err(_) => Err(request.what),
+    }
+
+    async fn hear(&self, answers: &mut Answered, open: &Open) {
+        while let Ok(answer) = answers.next().await {
+            let Some((what, since)) = with(open, VecDeque::pop_front) else { return };
+            self.answered.fetch_add(1, Ordering::Relaxed);
+            self.answered(what, answer.status.to_string(), since);
         }
     }
 
@@ -298,6 +331,7 @@ impl Hostile {
             Opening::HalfOpen => "half a handshake",
         };
         let Ok(mut tcp) = self.connect(nth).await else { return self.answered(what, "refused".to_owned(), since) };
+        self.sent.fetch_add(1, Ordering::Relaxed);
         let said: &[u8] = match opening {
             Opening::Plain => return self.answered(what, "accepted".to_owned(), since),
             Opening::Garbage => b"EHLO mail.example.org\r\nMAIL FROM:<a@example.org>\r\n",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf, split as halves};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -36,11 +36,22 @@ pub(crate) struct Head {
     length: u64,
 }
 
+// Without the reader in between, rustls would ask the kernel for 4 KiB at a time.
+type Stream = TlsStream<BufReader<TcpStream>>;
+
 /// An open connection on which the handshake is done.
 pub(crate) struct Connection {
-    // Without the reader in between, rustls would ask the kernel for 4 KiB at a time.
-    stream: TlsStream<BufReader<TcpStream>>,
+    stream: Stream,
     buffer: Vec<u8>,
+}
+
+/// Its half on which requests go out, whether or not those before were answered.
+pub(crate) struct Requests(WriteHalf<Stream>);
+
+/// Its half on which answers come in, in the order of their requests.
+pub(crate) struct Answers {
+    stream: ReadHalf<Stream>,
+    got: Vec<u8>,
 }
 
 impl Connection {
@@ -104,6 +115,12 @@ impl Connection {
         Ok((head, kept))
     }
 
+    /// In two, for requests that do not wait for answers.
+    pub(crate) fn split(self) -> (Requests, Answers) {
+        let (reading, writing) = halves(self.stream);
+        (Requests(writing), Answers { stream: reading, got: Vec::new() })
+    }
+
     /// Waits until the server has closed the connection, so that it is the server's port that lingers.
     pub(crate) async fn closed(mut self) -> Result<()> {
         // A server that leaves out the closing alert is not this program's business.
@@ -134,6 +151,35 @@ impl Connection {
             each(self.buffer.get(..read).unwrap_or_default())?;
         }
         Ok(head)
+    }
+}
+
+impl Requests {
+    pub(crate) async fn send(&mut self, head: &str, mut body: Cursor<'_>) -> Result<()> {
+        let mut request = head.as_bytes().to_vec();
+        while let Some(piece) = body.piece() {
+            request.extend_from_slice(piece);
+        }
+        self.0.write_all(&request).await?;
+        Ok(self.0.flush().await?)
+    }
+}
+
+impl Answers {
+    /// The head of the next one; its body, which must be short, is read and dropped.
+    pub(crate) async fn next(&mut self) -> Result<Head> {
+        loop {
+            if let Some((head, body)) = split(&self.got) {
+                let (head, begins) = (Head::parse(head)?, self.got.len() - body.len());
+                ensure!(head.length <= LONGEST as u64, "the answer is too long");
+                if body.len() as u64 >= head.length {
+                    self.got.drain(..begins + usize::try_from(head.length)?);
+                    return Ok(head);
+                }
+            }
+            let read = self.stream.read_buf(&mut self.got).await.context("could not read the answer")?;
+            ensure!(read > 0, "the server closed the connection instead of answering");
+        }
     }
 }
 
