@@ -46,8 +46,9 @@ impl State {
 
     /// Others went first from `begun` until `now`.
     fn gave(&mut self, begun: Instant, now: Instant) {
-        self.next = Some(now + BETWEEN);
-        if now - begun < QUICK {
+        // Another thread may have begun a pause meanwhile, which stays as it is.
+        self.next = self.next.max(Some(now + BETWEEN));
+        if now - begun < QUICK || self.ends.is_some_and(|ends| now < ends) {
             return;
         }
         let since = self.counted.replace(now).map_or(Duration::ZERO, |counted| now - counted);
@@ -160,5 +161,18 @@ mod tests {
             assert_eq!(machine.waits(), 0);
             machine.goes_on(CHANCE.1, QUICK / 8);
         }
+    }
+
+    #[test]
+    fn who_began_before_a_pause_neither_ends_it_nor_makes_it_longer() {
+        let mut machine = Machine::new();
+        for _ in 0..=CHANCE.0 {
+            machine.gives(QUICK * 2);
+        }
+        let (before, begun) = (machine.state.ends, machine.now);
+        machine.state.gave(begun, begun + QUICK / 8);
+        machine.state.gave(begun, begun + QUICK * 2);
+        assert!(before.is_some() && machine.state.ends == before && machine.state.next == before);
+        assert_eq!(machine.waits(), PAUSE.0.as_millis());
     }
 }
